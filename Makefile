@@ -1,0 +1,31 @@
+# Every target runs the state machine's invariants in the pool (build tag invariants).
+GO      ?= go
+TAGS    := -tags=invariants
+TOOLS   := GOWORK=off $(GO) tool -modfile=tools/go.mod
+MODULES := .
+
+.PHONY: build test race bench lint check fmt
+
+build: ## compile every module
+	@for m in $(MODULES); do (cd $$m && $(GO) build ./...) || exit 1; done
+
+test: build ## everything that must hold, the race detector included where it matters
+	$(GO) test $(TAGS) -timeout 9m ./...
+	$(GO) test $(TAGS) -race -short -timeout 9m ./pool/...
+
+race: ## all tests under the race detector, twice, in random order
+	$(GO) test $(TAGS) -race -shuffle=on -count=2 -timeout 30m ./...
+
+bench: ## the pool beside its references; compare ratios, see docs/benchmarks.md
+	$(GO) test ./pool -run '^$$' -bench . -benchtime 200ms -count 10 | tee bench.out
+	$(TOOLS) benchstat -col /peer bench.out
+
+lint: ## vet, staticcheck and format
+	@for m in $(MODULES); do (cd $$m && $(GO) vet $(TAGS) ./...) || exit 1; done
+	$(TOOLS) staticcheck $(TAGS) ./...
+	@out=$$($(TOOLS) gofumpt -l .); if [ -n "$$out" ]; then echo "not formatted:"; echo "$$out"; exit 1; fi
+
+fmt: ## format all Go files
+	$(TOOLS) gofumpt -w .
+
+check: lint test ## what a change must pass

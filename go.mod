@@ -1,0 +1,9 @@
+module github.com/poolproof/poolproof
+
+go 1.26.0
+
+require (
+	go.uber.org/goleak v1.3.0
+	golang.org/x/sys v0.47.0
+	pgregory.net/rapid v1.3.0
+)
