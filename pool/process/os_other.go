@@ -1,0 +1,31 @@
+//go:build !linux
+
+package process
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"syscall"
+	"time"
+
+	"github.com/poolproof/poolproof/pool"
+)
+
+const drainGrace = 200 * time.Millisecond
+
+// osProcess is never made here: workers reached by Dial work on every system, processes
+// on Linux alone.
+type osProcess struct {
+	output output
+	exited chan struct{}
+	exit   *ExitError
+}
+
+func launch(*Config, pool.WorkerID, []string) (io.ReadWriteCloser, *osProcess, error) {
+	return nil, nil, fmt.Errorf("process: worker processes need Linux: %w", errors.ErrUnsupported)
+}
+
+func (p *osProcess) signal(syscall.Signal) {}
+
+func (p *osProcess) pid() int { return 0 }

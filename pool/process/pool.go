@@ -1,0 +1,71 @@
+package process
+
+import (
+	"context"
+	"errors"
+
+	"github.com/poolproof/poolproof/pool"
+)
+
+// NewPool makes a pool of the workers that cfg describes. It fills Start and Stop of the
+// pool's configuration, which must be nil, and Check, Usable and SessionEnded, after which
+// the configuration's own hooks of these names run if they are set. A worker that exits or
+// breaks is retired at once; then cfg.OnExit is told. Unless cfg.Logger is set, output is
+// logged to poolCfg.Logger.
+//
+// NewPool does not block, and starts nothing if it fails. The caller owes the pool a Close
+// or Shutdown, which ends all processes.
+func NewPool(cfg Config, poolCfg pool.Config[*Worker]) (*pool.Pool[*Worker], error) {
+	if cfg.Logger == nil {
+		cfg.Logger = poolCfg.Logger
+	}
+	cfg = cfg.withDefaults()
+	err := cfg.validate()
+	if poolCfg.Start != nil || poolCfg.Stop != nil {
+		err = errors.Join(err, errors.New("process: Start or Stop of the pool's configuration is set; NewPool sets them"))
+	}
+	if err != nil {
+		return nil, err
+	}
+	// A worker may exit before pool.New has returned, so its news waits for the pool.
+	var p *pool.Pool[*Worker]
+	made := make(chan struct{})
+	onExit := cfg.OnExit
+	cfg.OnExit = func(id pool.WorkerID, cause error) {
+		<-made
+		p.Retire(id, cause)
+		if onExit != nil {
+			onExit(id, cause)
+		}
+	}
+	poolCfg.Start = func(ctx context.Context, id pool.WorkerID) (*Worker, error) {
+		return Start(ctx, cfg, id)
+	}
+	poolCfg.Stop = func(ctx context.Context, w *Worker, _ error) error { return w.Stop(ctx) }
+	addHooks(&poolCfg)
+	if p, err = pool.New(poolCfg); err != nil {
+		return nil, err
+	}
+	close(made)
+	return p, nil
+}
+
+// addHooks puts the worker's own answers before those of the hooks that are set.
+func addHooks(cfg *pool.Config[*Worker]) {
+	check, usable, sessionEnded := cfg.Check, cfg.Usable, cfg.SessionEnded
+	cfg.Check = func(ctx context.Context, w *Worker) error {
+		if err := w.Ping(ctx); err != nil || check == nil {
+			return err
+		}
+		return check(ctx, w)
+	}
+	cfg.Usable = func(w *Worker) bool {
+		return w.Usable() && (usable == nil || usable(w))
+	}
+	cfg.SessionEnded = func(ctx context.Context, w *Worker, id pool.SessionID) error {
+		if err := w.EndSession(ctx, id); err != nil || sessionEnded == nil {
+			return err
+		}
+		return sessionEnded(ctx, w, id)
+	}
+}

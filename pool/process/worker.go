@@ -1,0 +1,274 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/poolproof/poolproof/pool"
+)
+
+// exitGrace bounds how long an error waits, when the channel has ended, for the news of
+// how the process did.
+const exitGrace = time.Second
+
+// Worker is one incarnation of a worker: a channel that calls go over and, unless it was
+// reached by Config.Dial, the process at its other end. All its methods may be called
+// concurrently; calls take turns.
+//
+// Whoever holds a Worker must Stop it, even when it is broken or its process has exited.
+type Worker struct {
+	id    pool.WorkerID
+	cfg   Config
+	conn  *conn
+	proc  *osProcess // nil if the channel came from Dial
+	hello Hello
+
+	greeted  chan bool   // told by Start whether hello succeeded
+	stopping atomic.Bool // Stop was called
+	done     chan struct{}
+}
+
+// Start starts a worker and says hello. It blocks until the worker has answered, or until
+// ctx ends; then, and after any other failure, it kills and reaps what it started and
+// returns once that is gone, or after Config.KillGrace. On success the caller owns the
+// worker and owes it a Stop.
+//
+// The error wraps ctx's cause; *ExitError if the process exited first; *VersionError;
+// ErrProtocol if the answer made no sense; ErrFrameTooLarge; or what starting the process
+// or Dial returned.
+func Start(ctx context.Context, cfg Config, id pool.WorkerID) (*Worker, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	channel, proc, err := cfg.open(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{
+		id:      id,
+		cfg:     cfg,
+		conn:    newConn(channel, cfg.FrameLimit),
+		proc:    proc,
+		greeted: make(chan bool, 1),
+		done:    make(chan struct{}),
+	}
+	go w.watch()
+	if err := w.greet(ctx); err != nil {
+		w.greeted <- false
+		w.conn.fail(err)
+		if killErr := w.kill(); killErr != nil {
+			err = errors.Join(err, killErr)
+		}
+		return nil, fmt.Errorf("process: hello of worker %d: %w", id, err)
+	}
+	w.greeted <- true
+	return w, nil
+}
+
+// greet does the handshake. Nothing else is sent before it.
+func (w *Worker) greet(ctx context.Context) error {
+	params := HelloParams{Protocol: ProtocolVersion, FrameLimit: w.cfg.FrameLimit}
+	err := w.Call(ctx, MethodHello, params, &w.hello)
+	if err == nil {
+		err = w.hello.check()
+	}
+	var exit *ExitError
+	if err != nil && w.proc != nil && !errors.As(err, &exit) {
+		err = fmt.Errorf("%w%s", err, lastWords(w.proc.output.tail()))
+	}
+	return err
+}
+
+// Call sends params to a method and decodes its result into result, which may be nil. It
+// blocks until the reply is there, until ctx ends, or until the worker breaks. Calls take
+// turns: one waits while another is under way. A params of json.RawMessage and a result
+// of *json.RawMessage are copied as they are; both remain the caller's.
+//
+// After an error that wraps ErrBroken the worker is unusable: ctx ended while the reply
+// was outstanding (its cause is wrapped), the worker violated the protocol
+// (ErrProtocol, ErrFrameTooLarge), its process exited (*ExitError), or Stop was called
+// (ErrStopped). After any other error it can go on: *RemoteError is the worker's own
+// refusal; ctx had ended before anything was sent; the params could not be encoded, or
+// not within the frame limit (ErrFrameTooLarge); or the result did not fit into result.
+func (w *Worker) Call(ctx context.Context, method string, params, result any) error {
+	return w.explain(ctx, w.conn.call(ctx, method, params, result, false))
+}
+
+// Ping asks the worker for a sign of life and checks that it is still the incarnation
+// that said hello. It blocks like Call. If ctx ends first, Ping returns its cause but the
+// worker stays usable, since checks of healthy workers are cut short when callers need
+// them: the late answer is dropped, and the next call waits for it before it is sent.
+func (w *Worker) Ping(ctx context.Context) error {
+	var pong Pong
+	if err := w.conn.call(ctx, MethodPing, nil, &pong, true); err != nil {
+		return w.explain(ctx, err)
+	}
+	if pong.Instance != w.hello.Instance {
+		err := fmt.Errorf("%w: instance %q answered the ping, want %q", ErrProtocol, pong.Instance, w.hello.Instance)
+		w.conn.fail(err)
+		return w.conn.failure()
+	}
+	return nil
+}
+
+// EndSession tells the worker that a session is over, if it announced that it wants to
+// know; otherwise it does nothing. It blocks and fails like Call.
+func (w *Worker) EndSession(ctx context.Context, session pool.SessionID) error {
+	if !slices.Contains(w.hello.Methods, MethodSessionEnded) {
+		return nil
+	}
+	return w.Call(ctx, MethodSessionEnded, SessionEndedParams{Session: string(session)}, nil)
+}
+
+// Usable reports whether the worker can serve another caller: it is not broken, and owes
+// no reply to a call. It does not block.
+func (w *Worker) Usable() bool { return w.conn.usable() }
+
+// ID returns the incarnation given to Start.
+func (w *Worker) ID() pool.WorkerID { return w.id }
+
+// PID returns the process's ID or, if the channel came from Dial, the one that the worker
+// gave. Once Done is closed it may be another process's.
+func (w *Worker) PID() int {
+	if w.proc != nil {
+		return w.proc.pid()
+	}
+	return w.hello.PID
+}
+
+// Instance returns the random token that this incarnation drew when it began.
+func (w *Worker) Instance() string { return w.hello.Instance }
+
+// Methods returns what the worker announced. The slice is the caller's.
+func (w *Worker) Methods() []string { return slices.Clone(w.hello.Methods) }
+
+// Done returns a channel that is closed when nothing of the worker is left: its process
+// is reaped and its group dead, its channel closed and its goroutines ended.
+func (w *Worker) Done() <-chan struct{} { return w.done }
+
+// Stop ends the worker: it closes the channel and waits for Config.CloseGrace, sends
+// SIGTERM to the process group and waits for Config.TermGrace, sends it SIGKILL and waits
+// for Config.KillGrace. A worker that is not Usable, as it may be amid a call, gets
+// SIGTERM at once; once ctx has ended, only SIGKILL is left. A running call fails with
+// ErrStopped.
+//
+// Stop returns nil once the worker is gone and went in good order, or was gone before;
+// *ExitError if it had to be killed or failed while it stopped; and another error if even
+// SIGKILL did not end it in time: it is then still reaped as soon as it dies. Without a
+// process Stop only closes the channel and waits for that, or for ctx. Stop may be called
+// again, and concurrently.
+func (w *Worker) Stop(ctx context.Context) error {
+	usable := w.Usable()
+	w.stopping.Store(true)
+	w.conn.fail(ErrStopped)
+	if w.proc == nil {
+		select {
+		case <-w.done:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	select {
+	case <-w.proc.exited:
+		return w.kill()
+	default:
+	}
+	if usable && w.awaitDone(ctx, w.cfg.CloseGrace) {
+		return w.verdict()
+	}
+	if ctx.Err() == nil {
+		w.proc.signal(syscall.SIGTERM)
+		if w.awaitDone(ctx, w.cfg.TermGrace) {
+			return w.verdict()
+		}
+	}
+	if err := w.kill(); err != nil {
+		return err
+	}
+	return w.verdict()
+}
+
+// kill ends the process at once and returns nil when nothing of the worker is left.
+func (w *Worker) kill() error {
+	if w.proc != nil {
+		w.proc.signal(syscall.SIGKILL)
+	}
+	if !w.awaitDone(context.Background(), w.cfg.KillGrace) {
+		return fmt.Errorf("process: worker %d, pid %d, not gone %v after being killed", w.id, w.PID(), w.cfg.KillGrace)
+	}
+	return nil
+}
+
+// awaitDone waits until nothing of the worker is left, and reports whether that is so.
+func (w *Worker) awaitDone(ctx context.Context, grace time.Duration) bool {
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-w.done:
+		return true
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	return false
+}
+
+// verdict judges the exit of a process that Stop has ended.
+func (w *Worker) verdict() error {
+	if w.proc.exit.orderly() {
+		return nil
+	}
+	return w.proc.exit
+}
+
+// watch sees to the worker's end, whatever brings it about.
+func (w *Worker) watch() {
+	var exited chan struct{}
+	if w.proc != nil {
+		exited = w.proc.exited
+	}
+	select {
+	case <-w.conn.broken:
+	case <-exited:
+		w.conn.drain(drainGrace)
+		<-w.conn.broken
+	}
+	if <-w.greeted && !w.stopping.Load() && w.cfg.OnExit != nil {
+		go w.cfg.OnExit(w.id, w.explain(context.Background(), w.conn.failure()))
+	}
+	if exited != nil {
+		<-exited
+	}
+	<-w.conn.gone
+	close(w.done)
+}
+
+// explain replaces the end of the channel, as the cause in err, by the end of the process
+// that brought it about, if that can be learnt soon.
+func (w *Worker) explain(ctx context.Context, err error) error {
+	if err == nil || w.proc == nil {
+		return err
+	}
+	var ended *channelError
+	if !errors.As(err, &ended) {
+		return err
+	}
+	timer := time.NewTimer(exitGrace)
+	defer timer.Stop()
+	select {
+	case <-w.proc.exited:
+		return fmt.Errorf("%w: %w", ErrBroken, w.proc.exit)
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	return err
+}
