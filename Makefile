@@ -4,7 +4,7 @@ TAGS    := -tags=invariants
 TOOLS   := GOWORK=off $(GO) tool -modfile=tools/go.mod
 MODULES := .
 
-.PHONY: build test race bench lint check fmt
+.PHONY: build test race explore bench lint check fmt
 
 build: ## compile every module
 	@for m in $(MODULES); do (cd $$m && $(GO) build ./...) || exit 1; done
@@ -15,6 +15,9 @@ test: build ## everything that must hold, the race detector included where it ma
 
 race: ## all tests under the race detector, twice, in random order
 	$(GO) test $(TAGS) -race -shuffle=on -count=2 -timeout 30m ./...
+
+explore: ## enumerate the reference model
+	$(GO) test ./model -run Explore -v
 
 bench: ## the pool beside its references; compare ratios, see docs/benchmarks.md
 	$(GO) test ./pool -run '^$$' -bench . -benchtime 200ms -count 10 | tee bench.out
