@@ -107,14 +107,14 @@ func wait[T any](t testing.TB, p *Pool[T], opts []Option, what string, holds fun
 	defer timer.Stop()
 	for {
 		next := p.watch.next() // before asking, so that no event is missed
-		ok, got := holds()
-		if ok {
+		if ok, _ := holds(); ok {
 			return
 		}
 		select {
 		case <-next:
 		case <-timer.C:
-			if ok, got = holds(); ok {
+			ok, got := holds()
+			if ok {
 				t.Fatalf("%s only without an event within %v: got %s; every change must be told to the Observer", what, deadline, got)
 			}
 			t.Fatalf("%s: not within %v: got %s; pool: %s%s", what, deadline, got, describe(p.Stat()), p.watch.startFailures())
