@@ -1,0 +1,48 @@
+package props_test
+
+import (
+	"testing"
+
+	"github.com/poolproof/poolproof/model"
+	"github.com/poolproof/poolproof/props"
+)
+
+// coverageConfig is the fixed configuration of the coverage: 2 workers, 2 sessions and 3
+// clients, with crashes, back-off, Resize, SessionTTL and forced shutdown.
+func coverageConfig() *model.Config {
+	return &model.Config{
+		MaxSize: 2, Clients: 3, Sessions: 2, SessionTTL: 1, BackoffMin: 1,
+		Offer: model.OfferAll(model.Size{Min: 0, Max: 1}, model.Size{Min: 0, Max: 2}),
+	}
+}
+
+// coveragePairs is how many pairs of an abstract state and an operation exist in that
+// configuration. It changes only with the model.
+const coveragePairs = 14412
+
+// TestCoverage demands that random checks reach nine tenths of all pairs of an abstract
+// state and an operation, and that directed ones reach the rest.
+func TestCoverage(t *testing.T) {
+	cfg := coverageConfig()
+	coverage, err := model.NewCoverage(cfg, model.Bounds{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(coverage.Report())
+	target := props.PoolTarget{Name: "pool", Open: openReal, Config: cfg}
+	const checks = 20_000
+	props.Cover(t, target, coverage, checks, 1)
+	random := coverage.Reached()
+	t.Logf("%d of %d pairs after %d random checks", random, coverage.Total(), checks)
+	if random*10 < coverage.Total()*9 {
+		t.Errorf("random checks reach %d of %d pairs, want nine tenths", random, coverage.Total())
+	}
+	left := props.CoverMissing(t, target, coverage)
+	t.Logf("%d of %d pairs after directed ones", coverage.Reached(), coverage.Total())
+	for _, pair := range left {
+		t.Errorf("not reached: %v", pair)
+	}
+	if coverage.Total() != coveragePairs {
+		t.Errorf("%d pairs exist, the golden number is %d", coverage.Total(), coveragePairs)
+	}
+}

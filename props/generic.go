@@ -1,0 +1,361 @@
+package props
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/poolproof/poolproof/model"
+)
+
+// genRun is one run of the generic machine: a pool, its factory, its clients and the
+// judge. Its methods are called by one goroutine, the root, which alone decides what
+// happens next; each call into the pool that may block has a goroutine of its own.
+type genRun struct {
+	target *Target
+	env    *Env
+	pool   Pool
+	judge  *model.PromiseState
+	clock  genClock
+
+	clients []genClient
+	flying  map[int]*genCall // calls that have not returned, by number
+	calls   int
+	used    map[string]bool // sessions acquired so far
+	tail    bool            // the run is winding down
+	traffic genTraffic
+
+	mu    sync.Mutex
+	ops   []genOp   // guarded by mu; what was done, without the winding down
+	lines []genLine // guarded by mu; what was done, and what came of it
+}
+
+// genLine is one line of a run's transcript.
+type genLine struct {
+	op    genOp
+	text  string // in place of op, if not empty
+	tail  bool
+	notes []string
+}
+
+// genClient is one caller. At any moment it is free, in a call, or holds a lease.
+type genClient struct {
+	call  *genCall // that has not returned
+	lease *genCall // the acquire whose lease it holds
+	last  *genCall // the acquire whose lease it gave back last
+}
+
+// genCall is one call into the pool.
+type genCall struct {
+	op     genOp
+	number int
+	kind   model.PromiseOp
+	ctx    context.Context
+	cancel context.CancelFunc
+	ended  bool   // its context has been ended
+	lease  Lease  // set before its return is logged
+	lent   uint64 // the resource of lease
+}
+
+// genTraffic counts what runs have done.
+type genTraffic struct {
+	runs, calls, grants, waits, cancels, creates, failures, gates, closes int
+}
+
+func (t *genTraffic) add(u genTraffic) {
+	t.runs += u.runs
+	t.calls += u.calls
+	t.grants += u.grants
+	t.waits += u.waits
+	t.cancels += u.cancels
+	t.creates += u.creates
+	t.failures += u.failures
+	t.gates += u.gates
+	t.closes += u.closes
+}
+
+func (t genTraffic) String() string {
+	return fmt.Sprintf("%d runs: %d calls, %d grants, %d waits, %d cancels, %d creates, %d failed, %d rests with a gate shut, %d closes",
+		t.runs, t.calls, t.grants, t.waits, t.cancels, t.creates, t.failures, t.gates, t.closes)
+}
+
+// newGenRun opens the target's pool. It is called where the run takes place.
+func newGenRun(target *Target, clock genClock) *genRun {
+	r := &genRun{
+		target: target, env: newGenEnv(), clock: clock, flying: map[int]*genCall{}, used: map[string]bool{},
+		clients: make([]genClient, target.Capacity+4),
+		judge: model.NewPromise(model.PromiseConfig{
+			Spec: target.Spec, Capacity: target.Capacity, Patience: target.patience(), Loose: target.RealTime,
+		}),
+	}
+	r.traffic.runs = 1
+	clock.attach(r.env)
+	return r
+}
+
+// open opens the pool.
+func (r *genRun) open() (v *model.PromiseViolation) {
+	defer func() {
+		if p := recover(); p != nil {
+			v = &model.PromiseViolation{Rule: "open", Text: fmt.Sprintf("Open panicked: %v", p)}
+		}
+	}()
+	p, err := r.target.Open(r.env)
+	if err == nil && p == nil {
+		err = fmt.Errorf("no pool")
+	}
+	if err != nil {
+		return &model.PromiseViolation{Rule: "open", Text: fmt.Sprintf("Open failed: %v", err)}
+	}
+	r.pool = p
+	return r.settle()
+}
+
+// step does the ops that can be done now, the first ones together, and lets all come to rest.
+func (r *genRun) step(ops ...genOp) *model.PromiseViolation {
+	done := false
+	for i, o := range ops {
+		if !r.can(o) {
+			continue
+		}
+		o.together = i < len(ops)-1
+		r.note(o)
+		r.launch(o)
+		done = true
+	}
+	if !done {
+		return nil
+	}
+	r.apart()
+	return r.settle()
+}
+
+// apart notes that the last line is the last of those done together.
+func (r *genRun) apart() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines[len(r.lines)-1].op.together = false
+	if !r.tail {
+		r.ops[len(r.ops)-1].together = false
+	}
+}
+
+// note adds o to the script and the transcript.
+func (r *genRun) note(o genOp) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.tail {
+		r.ops = append(r.ops, o)
+	}
+	r.lines = append(r.lines, genLine{op: o, tail: r.tail})
+}
+
+// say adds what came of the last line.
+func (r *genRun) say(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.lines) == 0 {
+		r.lines = append(r.lines, genLine{text: "open"})
+	}
+	l := &r.lines[len(r.lines)-1]
+	l.notes = append(l.notes, fmt.Sprintf(format, args...))
+}
+
+// launch starts o, which can be done.
+func (r *genRun) launch(o genOp) {
+	switch o.verb {
+	case genVNext:
+		r.env.plan(o.hook, o.plan)
+	case genVOpen:
+		r.env.letGo(o.gate-1, o.how)
+	case genVWait:
+		wait := o.wait
+		if r.target.RealTime { // the script may have been written for virtual time
+			wait = min(wait, genMaxReal)
+		}
+		r.clock.sleep(wait)
+	case genVCancel:
+		c := r.clients[o.client-1].call
+		c.ended = true
+		r.traffic.cancels++
+		r.env.began(model.PromiseEvent{Kind: model.PromiseCallCanceled, Op: c.kind, Call: c.number, Client: o.client, Done: true})
+		c.cancel()
+	default:
+		r.start(o)
+	}
+}
+
+// start begins the call that o asks for.
+func (r *genRun) start(o genOp) {
+	r.calls++
+	r.traffic.calls++
+	cl := &r.clients[o.client-1]
+	c := &genCall{op: o, number: r.calls, kind: genKind(o.verb)}
+	ev := model.PromiseEvent{
+		Kind: model.PromiseCallBegan, Op: c.kind, Call: c.number, Client: o.client, Session: o.session, Max: o.max, Done: o.done,
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	switch c.kind {
+	case model.PromiseAcquire:
+		if o.wait > 0 {
+			c.ctx, c.cancel = context.WithTimeout(context.Background(), o.wait)
+			ev.Deadline = time.Since(r.env.start) + o.wait
+		}
+		if o.session != "" {
+			r.used[o.session] = true
+		}
+	case model.PromiseRelease, model.PromiseDiscard:
+		c.lease, c.lent = cl.lease.lease, cl.lease.lent
+		ev.Lease, ev.Resource = cl.lease.number, c.lent
+		cl.last, cl.lease = cl.lease, nil
+	case model.PromiseAgain:
+		c.lease, ev.Lease = cl.last.lease, cl.last.number
+		cl.last = nil
+	case model.PromiseClose, model.PromiseShutdown:
+		r.traffic.closes++
+	}
+	if o.done {
+		c.ended = true
+		c.cancel()
+	}
+	cl.call = c
+	r.flying[c.number] = c
+	r.env.began(ev)
+	r.clock.start(func() { r.env.returned(r.perform(c), c) })
+}
+
+// began logs that a call begins, or that its context ends.
+func (e *Env) began(ev model.PromiseEvent) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch ev.Op {
+	case model.PromiseAcquire, model.PromiseTry:
+		if ev.Kind == model.PromiseCallBegan {
+			e.acquiring++
+		}
+	case model.PromiseRelease, model.PromiseDiscard:
+		if ev.Resource > 0 {
+			e.resources[ev.Resource-1].held = false
+		}
+	case model.PromiseClose, model.PromiseShutdown:
+		e.closing = true
+		e.forced = e.forced || ev.Op == model.PromiseShutdown && ev.Done
+	}
+	e.logLocked(ev)
+}
+
+// returned logs that a call has returned.
+func (e *Env) returned(ev model.PromiseEvent, c *genCall) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if ev.Op == model.PromiseAcquire || ev.Op == model.PromiseTry {
+		e.acquiring--
+		if ev.Outcome == Granted && c.lent > 0 {
+			e.resources[c.lent-1].held = true
+		}
+	}
+	if c.kind == model.PromiseReopen {
+		e.closing, e.forced = false, false
+	}
+	e.logLocked(ev)
+}
+
+// perform makes the call and reports how it ended; a panic is carried home as an event.
+func (r *genRun) perform(c *genCall) (ev model.PromiseEvent) {
+	ev = model.PromiseEvent{Kind: model.PromiseCallEnded, Op: c.kind, Call: c.number, Client: c.op.client}
+	defer func() {
+		if p := recover(); p != nil {
+			ev.Panicked, ev.Outcome = true, CreateFailed
+			ev.Text = fmt.Sprint(p)
+			ev.Injected = strings.Contains(ev.Text, ErrInjected.Error())
+			if !ev.Injected && (c.kind != model.PromiseAgain || r.target.Spec.DoubleRelease != Panics) {
+				ev.Text += "\n" + genFrames(string(debug.Stack()))
+			}
+		}
+	}()
+	lease, err := r.call(c)
+	acquire := c.kind == model.PromiseAcquire || c.kind == model.PromiseTry
+	switch {
+	case err != nil && acquire:
+		ev.Outcome = r.target.outcome(err)
+	case err != nil:
+		ev.Outcome = Refused
+	}
+	ev.Text = genErrText(err)
+	if acquire && ev.Outcome == Granted && lease != nil {
+		if res := lease.Resource(); res != nil {
+			c.lease, c.lent = lease, res.id
+			ev.Resource = res.id
+		}
+	}
+	return ev
+}
+
+// call makes the call.
+func (r *genRun) call(c *genCall) (Lease, error) {
+	switch c.op.verb {
+	case genVAcquire:
+		if c.op.session != "" {
+			return r.pool.(SessionAcquirer).AcquireSession(c.ctx, c.op.session)
+		}
+		return r.pool.Acquire(c.ctx)
+	case genVTry:
+		return r.pool.(TryAcquirer).TryAcquire()
+	case genVRelease, genVAgain:
+		c.lease.Release()
+	case genVDiscard:
+		c.lease.(Discarder).Discard()
+	case genVEnd:
+		c.lease.(Ender).End(c.op.ending)
+	case genVEndSession:
+		r.pool.(SessionAcquirer).EndSession(c.op.session)
+	case genVResize:
+		return nil, r.pool.(Resizer).Resize(c.op.max)
+	case genVReset:
+		r.pool.(Resetter).Reset()
+	case genVCreate:
+		return nil, r.pool.(Creator).CreateResource(c.ctx)
+	case genVClose:
+		return nil, genIgnore(r.pool.Close())
+	case genVShutdown:
+		return nil, genIgnore(r.pool.(Forcer).Shutdown(c.ctx))
+	case genVReopen:
+		return nil, r.pool.(Reopener).Reopen()
+	}
+	return nil, nil
+}
+
+// genIgnore drops the error of a close, which may say anything.
+func genIgnore(error) error { return nil }
+
+// genKind returns the call that a verb makes.
+func genKind(v genVerb) model.PromiseOp {
+	switch v {
+	case genVTry:
+		return model.PromiseTry
+	case genVRelease, genVEnd:
+		return model.PromiseRelease
+	case genVDiscard:
+		return model.PromiseDiscard
+	case genVAgain:
+		return model.PromiseAgain
+	case genVEndSession:
+		return model.PromiseEndSession
+	case genVResize:
+		return model.PromiseResize
+	case genVReset:
+		return model.PromiseReset
+	case genVCreate:
+		return model.PromiseCreate
+	case genVClose:
+		return model.PromiseClose
+	case genVShutdown:
+		return model.PromiseShutdown
+	case genVReopen:
+		return model.PromiseReopen
+	}
+	return model.PromiseAcquire
+}

@@ -1,0 +1,80 @@
+package props
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/poolproof/poolproof/model"
+)
+
+// genFinding is a broken promise and the run that showed it.
+type genFinding struct {
+	violation *model.PromiseViolation
+	ops       []genOp
+	lines     []genLine
+	stacks    string // of what was left behind or stuck; may be empty
+	unfit     bool   // the target cannot live in a bubble: nothing is proven
+	seen      int    // in how many replays of the script it was seen
+	tried     int
+}
+
+// Widths of the transcript, in characters.
+const (
+	genColumn    = 10
+	genComments  = 48
+	genMostNotes = 16 // behind one line
+)
+
+// script returns the run as text that parseScript reads back: one column per client, what
+// came of each line as a comment behind it, and the winding down as comments.
+func (f *genFinding) script(target string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s\n", f.violation.Error())
+	fmt.Fprintf(&b, "target %s\n\n", target)
+	tail := false
+	for _, l := range f.lines {
+		if l.tail && !tail {
+			tail = true
+			b.WriteString("# The run winds down: hooks succeed, gates open, leases come back, all is taken once, the pool is closed.\n")
+		}
+		l.write(&b)
+	}
+	return b.String()
+}
+
+// write writes one line.
+func (l *genLine) write(b *strings.Builder) {
+	text := l.text
+	if text == "" {
+		text = strings.Repeat(" ", genColumn*max(0, l.op.client-1)) + l.op.String()
+	}
+	if l.tail || l.text != "" {
+		text = "# " + text
+	}
+	shown := l.notes
+	if more := len(shown) - genMostNotes; more > 0 {
+		shown = append(shown[:genMostNotes:genMostNotes], fmt.Sprintf("(%d more)", more))
+	}
+	notes := strings.Join(shown, ", ")
+	if notes == "" {
+		b.WriteString(text + "\n")
+		return
+	}
+	fmt.Fprintf(b, "%-*s # %s\n", genComments, text, notes)
+}
+
+// report returns the whole message of a finding.
+func (f *genFinding) report(target, replay string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s breaks %s\n\n", target, f.violation.Error())
+	b.WriteString(f.script(target))
+	fmt.Fprintf(&b, "\n%d lines; seen in %d of %d replays.", len(f.ops), f.seen, f.tried)
+	if f.seen < f.tried {
+		b.WriteString(" What the script leaves open (the order of what is done together, a select's choice) decides.")
+	}
+	b.WriteString("\n" + replay + "\n")
+	if f.stacks != "" {
+		b.WriteString("\n" + f.stacks)
+	}
+	return b.String()
+}

@@ -1,0 +1,421 @@
+package props
+
+import (
+	"context"
+	"crypto/sha256"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/poolproof/poolproof/model"
+)
+
+// Verify checks a pool against what its target promises, as subtests:
+//
+//   - Replay: the scripts in testdata/traces that name the target, one subtest each.
+//   - Sequential: one operation at a time, each followed by rest and a comparison.
+//   - Progress: bursts followed by calm; every debt must be paid.
+//   - Accounting: endings of every kind, held against the factory's own books.
+//
+// Each run ends with the hooks healed: every waiter is served, exactly the capacity can
+// be taken at once and given back, Close returns, everything has been destroyed once, and
+// no goroutine is left.
+//
+// The number of runs is that of the flag -rapid.checks (a fifth of the default under
+// -short); fewer fail the test. Runs take place in testing/synctest bubbles, with virtual
+// time; for a target with RealTime, and one that is found to hang a bubble, there is one
+// run in real time for every twenty. A finding is made short, printed as a script, and
+// written to testdata/traces (unless -rapid.nofailfile is set), where every later run of
+// the test replays it.
+//
+// Verify must not be called from within a bubble. A panic in a goroutine that the pool
+// itself has started cannot be caught and ends the test binary.
+func Verify(t *testing.T, target Target) {
+	t.Helper()
+	if err := target.check(); err != nil {
+		t.Fatalf("props: %v", err)
+	}
+	v := newGenVerifier(t, target)
+	t.Logf("%s: generic machine; not checked: %s", target.Name, v.unchecked())
+	if traces := v.traces(t); len(traces) > 0 {
+		t.Run("Replay", func(t *testing.T) {
+			for _, file := range traces {
+				t.Run(filepath.Base(file), func(t *testing.T) { v.replayFile(t, file) })
+			}
+		})
+	}
+	for _, p := range genProfiles() {
+		t.Run(p.name, func(t *testing.T) { v.check(t, p) })
+	}
+}
+
+// Replay does what a script says and fails the test if a promise is broken. A script is
+// what a finding prints: a line for each operation, with # before comments.
+func Replay(t *testing.T, target Target, script string) {
+	t.Helper()
+	if err := target.check(); err != nil {
+		t.Fatalf("props: %v", err)
+	}
+	v := newGenVerifier(t, target)
+	v.replayScript(t, script)
+}
+
+// genVerifier verifies one target.
+type genVerifier struct {
+	target Target
+	replay string // the name of the test that called Verify
+	reals  genRealRuns
+}
+
+func newGenVerifier(t *testing.T, target Target) *genVerifier {
+	return &genVerifier{target: target, replay: t.Name()}
+}
+
+// genRunsPerReal is how many runs in a bubble count as one in real time.
+const genRunsPerReal = 20
+
+// unchecked lists what cannot be checked for lack of an interface or a promise.
+func (v *genVerifier) unchecked() string {
+	list := []string{"schedules within an operation", "data races"}
+	spec := &v.target.Spec
+	add := func(missing bool, what string) {
+		if missing {
+			list = append(list, what)
+		}
+	}
+	add(!spec.FIFO, "order of waiters")
+	add(spec.NoContext, "cancellation")
+	add(!spec.HookPanics, "panics in hooks")
+	add(spec.DoubleRelease == Undefined, "second releases")
+	add(spec.Affinity == None, "affinity")
+	add(spec.IdleTime == 0 && spec.Lifetime == 0, "ages")
+	add(v.target.RealTime, "virtual time")
+	return strings.Join(list, ", ")
+}
+
+// run does one run and returns what it found and did.
+func (v *genVerifier) run(t *testing.T, play func(*genRun) *model.PromiseViolation) (*genFinding, genTraffic) {
+	if v.target.RealTime {
+		return v.genRealRun(play)
+	}
+	var run atomic.Pointer[genRun]
+	var broken *model.PromiseViolation
+	p, hung := genInBubble(t, func() {
+		r := newGenRun(&v.target, genBubble{})
+		run.Store(r)
+		if broken = r.drive(play); broken == nil {
+			time.Sleep(v.target.patience()) // for goroutines that end by timers
+		}
+	})
+	r := run.Load()
+	switch {
+	case hung:
+		r.env.kill()
+		f := r.found(&model.PromiseViolation{Rule: "hang", Text: fmt.Sprintf("a bubble did not come to rest within %v", genHangAfter)})
+		f.unfit, f.stacks = true, genBubbleStacks()
+		return f, genTraffic{runs: 1}
+	case broken != nil:
+		f := r.found(broken)
+		f.unfit = strings.Contains(f.violation.Text, "synctest")
+		return f, r.traffic
+	case genDeadlock(p):
+		f := r.found(&model.PromiseViolation{Rule: "I13", Text: "goroutines are left after everything has ended"})
+		f.stacks = genBubbleStacks()
+		return f, r.traffic
+	case p != nil:
+		panic(p)
+	}
+	return nil, r.traffic
+}
+
+// genRealRun does one run in real time.
+func (v *genVerifier) genRealRun(play func(*genRun) *model.PromiseViolation) (*genFinding, genTraffic) {
+	clock := v.reals.next(v.target.Name)
+	var r *genRun
+	var broken *model.PromiseViolation
+	pprof.Do(clock.labels, pprof.Labels(), func(context.Context) {
+		r = newGenRun(&v.target, clock)
+		broken = r.drive(play)
+	})
+	if broken != nil {
+		return r.found(broken), r.traffic
+	}
+	if left := clock.leaked(v.target.patience()); left != "" {
+		f := r.found(&model.PromiseViolation{Rule: "I13", Text: "goroutines are left after everything has ended"})
+		f.stacks = left
+		return f, r.traffic
+	}
+	return nil, r.traffic
+}
+
+// drive opens the pool, plays, and winds down; after a finding, or if play panics, all is
+// let go.
+func (r *genRun) drive(play func(*genRun) *model.PromiseViolation) (v *model.PromiseViolation) {
+	clean := false
+	defer func() {
+		if !clean {
+			r.abort()
+		}
+	}()
+	if v = r.open(); v == nil {
+		v = play(r)
+	}
+	if v == nil {
+		v = r.wind()
+	}
+	clean = v == nil
+	return v
+}
+
+// found makes a finding of a run. It may be called while a hung run is still there.
+func (r *genRun) found(v *model.PromiseViolation) *genFinding {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	text, stacks, _ := strings.Cut(v.Text, "\n")
+	return &genFinding{
+		violation: &model.PromiseViolation{Rule: v.Rule, Text: text, Debt: v.Debt}, stacks: stacks,
+		ops: append([]genOp(nil), r.ops...), lines: append([]genLine(nil), r.lines...),
+	}
+}
+
+// replayOps returns a play that does what a script says.
+func replayOps(ops []genOp) func(*genRun) *model.PromiseViolation {
+	return func(r *genRun) *model.PromiseViolation {
+		for i := 0; i < len(ops); {
+			j := i + 1
+			for j < len(ops) && ops[j-1].together {
+				j++
+			}
+			if v := r.step(ops[i:j]...); v != nil {
+				return v
+			}
+			i = j
+		}
+		return nil
+	}
+}
+
+// check runs one profile as often as asked and reports a finding.
+func (v *genVerifier) check(t *testing.T, profile genProfile) {
+	t.Helper()
+	started := time.Now()
+	found, total, ran, asked := v.search(t, profile)
+	if v.target.Report != nil {
+		defer func() {
+			v.target.Report.Result(Result{
+				Machine: "generic", Subtest: profile.name, Asked: asked, Executed: ran, Operations: total.calls,
+				Failed: t.Failed(), Elapsed: time.Since(started),
+			})
+		}()
+	}
+	if found != nil {
+		v.fail(t, v.shrink(t, found))
+		return
+	}
+	t.Logf("%s: %v in %v", v.target.Name, total, time.Since(started).Round(time.Millisecond))
+	if ran < asked {
+		t.Errorf("props: only %d of %d checks ran; give the test more time (-timeout) or ask for fewer (-rapid.checks)", ran, asked)
+	}
+	v.enough(t, total)
+}
+
+// search looks for a finding. It returns how many checks ran, and how many were asked for.
+func (v *genVerifier) search(t *testing.T, profile genProfile) (found *genFinding, total genTraffic, ran, asked int) {
+	t.Helper()
+	asked = genAsked()
+	rapid.Check(t, func(rt *rapid.T) {
+		if found != nil || genLate(t) {
+			return
+		}
+		ran++
+		if v.target.RealTime && ran%genRunsPerReal != 1 {
+			return
+		}
+		if v.target.RealTime {
+			profile.steps = min(profile.steps, 15)
+		}
+		play := func(r *genRun) *model.PromiseViolation { return newGenDrawer(rt, profile).play(r) }
+		f, traffic := v.run(t, play)
+		total.add(traffic)
+		if v.target.Report != nil {
+			v.target.Report.Progress("generic", profile.name, ran, asked)
+		}
+		if f != nil && f.unfit {
+			t.Logf("%s cannot live in a bubble, so it is checked in real time: %v\n%s", v.target.Name, f.violation, f.stacks)
+			v.target.RealTime = true
+			f, traffic = v.run(t, replayOps(f.ops))
+			total.add(traffic)
+		}
+		found = f
+	})
+	return found, total, ran, asked
+}
+
+// genLate reports whether the test is about to be killed for taking too long, which would
+// take what it has to say along.
+func genLate(t *testing.T) bool {
+	deadline, ok := t.Deadline()
+	return ok && time.Until(deadline) < time.Second
+}
+
+// shrink makes a finding short.
+func (v *genVerifier) shrink(t *testing.T, f *genFinding) *genFinding {
+	t.Helper()
+	limit := 20 * time.Second
+	if fl := flag.Lookup("rapid.shrinktime"); fl != nil {
+		if d, err := time.ParseDuration(fl.Value.String()); err == nil {
+			limit = d
+		}
+	}
+	if deadline, ok := t.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)/2)
+	}
+	s := &genShrinker{best: f, left: 5000, until: time.Now().Add(limit)}
+	s.run = func(ops []genOp) *genFinding {
+		f, _ := v.run(t, replayOps(ops))
+		return f
+	}
+	s.hasty = s.run
+	if v.target.RealTime {
+		hasty := genVerifier{target: v.target}
+		hasty.target.Patience = min(v.target.patience(), time.Second)
+		s.hasty = func(ops []genOp) *genFinding {
+			f, _ := hasty.genRealRun(replayOps(ops))
+			return f
+		}
+	}
+	return s.shrink()
+}
+
+// enough fails the test if the runs did too little to prove anything.
+func (v *genVerifier) enough(t *testing.T, total genTraffic) {
+	t.Helper()
+	spec := &v.target.Spec
+	var missing []string
+	add := func(is bool, what string) {
+		if is {
+			missing = append(missing, what)
+		}
+	}
+	add(total.grants < total.runs, "grants")
+	if total.runs >= 20 {
+		add(total.waits == 0 && !spec.RefusesWhenFull, "waits")
+		add(total.cancels == 0 && !spec.NoContext, "cancels")
+	}
+	if len(missing) > 0 {
+		t.Errorf("props: %s: too little traffic to prove anything, no %s: %v", v.target.Name, strings.Join(missing, ", no "), total)
+	}
+}
+
+// fail reports a finding and keeps its script.
+func (v *genVerifier) fail(t *testing.T, f *genFinding) {
+	t.Helper()
+	note := "To replay it, pass the script to props.Replay."
+	if file, err := v.keep(f); err != nil {
+		note += fmt.Sprintf(" It could not be kept: %v", err)
+	} else if file != "" {
+		note = fmt.Sprintf("Kept as %s; every run of the test replays it. To replay it alone, in the package's directory:\n\tgo test -run '^%s$/^Replay$/^%s$'",
+			file, strings.ReplaceAll(regexp.QuoteMeta(v.replay), "/", "$/^"), regexp.QuoteMeta(filepath.Base(file)))
+	}
+	t.Fatalf("%s", f.report(v.target.Name, note))
+}
+
+// genTraces is where scripts are kept, in the directory of the package under test.
+const genTraces = "testdata/traces"
+
+// keep writes the script of a finding to the traces; "" if that is not wanted.
+func (v *genVerifier) keep(f *genFinding) (string, error) {
+	if fl := flag.Lookup("rapid.nofailfile"); fl != nil && fl.Value.String() == "true" {
+		return "", nil
+	}
+	plain := formatScript(v.target.Name, f.ops)
+	name := regexp.MustCompile(`[^a-zA-Z0-9.]+`).ReplaceAllString(v.target.Name+"-"+f.violation.Rule, "-")
+	file := filepath.Join(genTraces, fmt.Sprintf("%s-%.4x.txt", name, sha256.Sum256([]byte(plain))))
+	if err := os.MkdirAll(genTraces, 0o755); err != nil {
+		return "", err
+	}
+	return file, os.WriteFile(file, []byte(f.script(v.target.Name)), 0o644)
+}
+
+// traces lists the kept scripts of the target.
+func (v *genVerifier) traces(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(genTraces, "*.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mine []string
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if strings.TrimSpace(line) == "target "+v.target.Name {
+				mine = append(mine, file)
+				break
+			}
+		}
+	}
+	return mine
+}
+
+// replayFile replays a kept script.
+func (v *genVerifier) replayFile(t *testing.T, file string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.replayScript(t, string(text))
+}
+
+// replayScript replays a script a few times, for it may leave things open.
+func (v *genVerifier) replayScript(t *testing.T, script string) {
+	t.Helper()
+	_, ops, err := parseScript(script)
+	if err != nil {
+		t.Fatalf("props: script: %v", err)
+	}
+	var last *genFinding
+	seen, times := 0, genSure
+	if v.target.RealTime {
+		times = 1
+	}
+	for range times {
+		if f, _ := v.run(t, replayOps(ops)); f != nil {
+			last = f
+			seen++
+		}
+	}
+	if last != nil {
+		last.seen, last.tried = seen, times
+		t.Fatalf("%s", last.report(v.target.Name, ""))
+	}
+}
+
+// genAsked returns how many checks were asked for: what rapid was told, of which it does
+// a fifth under -short. A number given by hand is asked for in full.
+func genAsked() int {
+	fl := flag.Lookup("rapid.checks")
+	n, err := strconv.Atoi(fl.Value.String())
+	if err != nil {
+		return 0
+	}
+	_, given := os.LookupEnv("RAPID_CHECKS")
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
+	if testing.Short() && !given {
+		n /= 5
+	}
+	return n
+}
