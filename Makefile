@@ -1,16 +1,17 @@
 # Every target runs the state machine's invariants in the pool (build tag invariants).
 GO      ?= go
 TAGS    := -tags=invariants
+CHECKS  ?= 1000
 TOOLS   := GOWORK=off $(GO) tool -modfile=tools/go.mod
-MODULES := .
+MODULES := . cmd/poolproof
 
-.PHONY: build test race explore bench lint check fmt
+.PHONY: build test race explore props bench lint check fmt
 
 build: ## compile every module
 	@for m in $(MODULES); do (cd $$m && $(GO) build ./...) || exit 1; done
 
 test: build ## everything that must hold, the race detector included where it matters
-	$(GO) test $(TAGS) -timeout 9m ./...
+	$(GO) test $(TAGS) -timeout 9m ./... ./cmd/poolproof/...
 	$(GO) test $(TAGS) -race -short -timeout 9m ./pool/...
 
 race: ## all tests under the race detector, twice, in random order
@@ -18,6 +19,9 @@ race: ## all tests under the race detector, twice, in random order
 
 explore: ## enumerate the reference model
 	$(GO) test ./model -run Explore -v
+
+props: ## deep random checks; CHECKS=n sets how many
+	$(GO) test $(TAGS) ./props -rapid.checks=$(CHECKS) -timeout 60m
 
 bench: ## the pool beside its references; compare ratios, see docs/benchmarks.md
 	$(GO) test ./pool -run '^$$' -bench . -benchtime 200ms -count 10 | tee bench.out

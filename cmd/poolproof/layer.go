@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/poolproof/poolproof/model"
+	"github.com/poolproof/poolproof/pool"
+	"github.com/poolproof/poolproof/pool/process"
+	"github.com/poolproof/poolproof/pool/process/worker"
+	"github.com/poolproof/poolproof/props"
+)
+
+// The command runs itself again for each layer, as a test binary, so that a hang or a
+// panic in one is a result like any other; and, as a worker program, for the Go workers.
+const (
+	roleVariable = "POOLPROOF_ROLE"
+	roleWorker   = "worker"
+)
+
+// The descriptors that a layer's process is given beside the usual three.
+const (
+	reportFD   = 3 // it writes a message a line
+	lifelineFD = 4 // at its end of file the command is gone
+)
+
+// message is what a layer's process reports.
+type message struct {
+	Progress *progress     `json:"progress,omitempty"`
+	Result   *props.Result `json:"result,omitempty"`
+}
+
+type progress struct {
+	Machine string `json:"machine"`
+	Subtest string `json:"subtest"`
+	Done    int    `json:"done"`
+	Asked   int    `json:"asked"`
+}
+
+// runWorker is the program of the Go workers.
+func runWorker() { worker.Main(worker.Demo(nil)) }
+
+// layerSpec says what a layer's process does. It is its only argument, as JSON.
+type layerSpec struct {
+	Kind    string   `json:"kind"` // memory, wire or process
+	Command []string `json:"command,omitempty"`
+	Dir     string   `json:"dir,omitempty"`
+	Env     []string `json:"env,omitempty"`
+	Checks  int      `json:"checks"`
+	Seed    uint64   `json:"seed"`
+}
+
+// runLayer verifies one layer and reports to reportFD. It does not return if it gets as
+// far as the tests: they end the process.
+func runLayer(role string, args []string, stderr io.Writer) int {
+	var spec layerSpec
+	if len(args) != 1 {
+		fmt.Fprintf(stderr, "poolproof: %s=%s is for the command itself; unset it\n", roleVariable, role)
+		return exitCannot
+	}
+	if err := json.Unmarshal([]byte(args[0]), &spec); err != nil {
+		fmt.Fprintf(stderr, "poolproof: layer: %v\n", err)
+		return exitCannot
+	}
+	go func() {
+		_, _ = os.NewFile(lifelineFD, "lifeline").Read(make([]byte, 1))
+		os.Exit(exitCannot)
+	}()
+	test, err := layerTest(&spec, newReporter(os.NewFile(reportFD, "report")))
+	if err != nil {
+		fmt.Fprintf(stderr, "poolproof: layer %s: %v\n", spec.Kind, err)
+		return exitCannot
+	}
+	os.Args = []string{
+		os.Args[0], "-test.timeout=0", "-rapid.nofailfile",
+		"-rapid.checks=" + strconv.Itoa(spec.Checks), "-rapid.seed=" + strconv.FormatUint(spec.Seed, 10),
+	}
+	testing.Main(func(_, _ string) (bool, error) { return true, nil },
+		[]testing.InternalTest{{Name: spec.Kind, F: test}}, nil, nil)
+	return exitCannot // not reached
+}
+
+// reporter passes on what props reports.
+type reporter struct{ out *json.Encoder }
+
+func newReporter(out io.Writer) *reporter { return &reporter{out: json.NewEncoder(out)} }
+
+func (r *reporter) Progress(machine, subtest string, done, asked int) {
+	if done%max(1, asked/100) == 0 {
+		_ = r.out.Encode(message{Progress: &progress{machine, subtest, done, asked}})
+	}
+}
+
+func (r *reporter) Result(result props.Result) { _ = r.out.Encode(message{Result: &result}) }
+
+// layerTest returns the test that verifies a layer.
+func layerTest(spec *layerSpec, report props.Reporter) (func(*testing.T), error) {
+	target := props.PoolTarget{Name: spec.Kind, Open: openPool, Report: report}
+	switch spec.Kind {
+	case "memory":
+	case "wire":
+		target.Backend = processes{wireConfig()}
+	case "process":
+		target.Backend = processes{process.Config{Command: spec.Command, Dir: spec.Dir, Env: spec.Env}}
+		target.RealTime = true
+	default:
+		return nil, fmt.Errorf("kind %q is unknown", spec.Kind)
+	}
+	return func(t *testing.T) {
+		props.VerifyPool(t, target)
+		if spec.Kind == "memory" {
+			t.Run("Coverage", func(t *testing.T) { cover(t, target, spec) })
+			props.Verify(t, genericTarget(report))
+		}
+	}, nil
+}
+
+// cover counts how much of the model random checks reach on a small configuration: two
+// workers, two sessions and three clients, with all that can happen to them.
+func cover(t *testing.T, target props.PoolTarget, spec *layerSpec) {
+	begin := time.Now()
+	target.Config = &model.Config{
+		MaxSize: 2, Clients: 3, Sessions: 2, SessionTTL: 1, BackoffMin: 1,
+		Offer: model.OfferAll(model.Size{Max: 1}, model.Size{Max: 2}),
+	}
+	coverage, err := model.NewCoverage(target.Config, model.Bounds{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	result := props.Result{Machine: "full", Subtest: "Coverage", Asked: spec.Checks}
+	defer func() {
+		result.Reached, result.Existing = coverage.Reached(), coverage.Total()
+		result.Failed, result.Elapsed = t.Failed(), time.Since(begin)
+		target.Report.Result(result)
+	}()
+	result.Executed, result.Operations = props.Cover(t, target, coverage, spec.Checks, spec.Seed)
+}
+
+// openPool opens the pool under the fuller machine.
+func openPool(cfg pool.Config[*props.FullWorker]) (props.Subject, error) {
+	p, err := pool.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return props.SubjectOf(p, func(p *pool.Pool[*props.FullWorker]) props.Tally {
+		s := p.Stat()
+		return props.Tally{
+			Live: s.Live(), Starting: s.Starting, Idle: s.Idle, Checking: s.Checking, Leased: s.Leased,
+			Stopping: s.Stopping, Waiting: s.Waiting,
+		}
+	}), nil
+}
+
+// wireConfig is that of workers which speak the protocol over a pipe in memory.
+func wireConfig() process.Config {
+	return process.Config{Dial: func(context.Context, pool.WorkerID) (io.ReadWriteCloser, error) {
+		host, far := net.Pipe()
+		go func() {
+			defer far.Close()
+			_ = worker.Serve(context.Background(), far, worker.Demo(func(int) { far.Close() }))
+		}()
+		return host, nil
+	}}
+}
+
+// processes makes workers that speak the protocol.
+type processes struct{ cfg process.Config }
+
+func (b processes) Start(ctx context.Context, id pool.WorkerID) (any, error) {
+	return process.Start(ctx, b.cfg, id)
+}
+
+func (b processes) Stop(ctx context.Context, w any) error {
+	err := w.(*process.Worker).Stop(ctx)
+	var exit *process.ExitError
+	if errors.As(err, &exit) {
+		return nil // it was killed on purpose
+	}
+	return err
+}
+
+func (b processes) Check(ctx context.Context, w any) error { return w.(*process.Worker).Ping(ctx) }
+
+// Kill kills a process and waits until it has been reaped. The machine then reports the
+// death, as a reaper would; for a worker that is no process, the report is all there is.
+func (b processes) Kill(w any) bool {
+	p := w.(*process.Worker)
+	if b.cfg.Command == nil {
+		return false
+	}
+	victim, err := os.FindProcess(p.PID())
+	if err != nil {
+		return false
+	}
+	defer victim.Release()
+	select {
+	case <-p.Done():
+		return false // reaped: victim may be a stranger
+	default: // not reaped when victim was opened, so it is ours
+	}
+	if victim.Kill() == nil {
+		<-p.Done()
+	}
+	return false
+}
