@@ -7,6 +7,7 @@ var errRevoked = errors.New("pool: lease revoked by shutdown")
 // resize sets the bounds and stops idle workers beyond them, fewest bindings first (I16).
 func (st *state) resize(least, most int) {
 	st.MinSize, st.MaxSize = least, most
+	st.started = true // callers of Ready may want fewer now
 	st.note(Event{Kind: Resized})
 	for st.present() > most && st.idle() > 0 {
 		var w *worker
@@ -39,7 +40,10 @@ func (st *state) close() {
 		for w.waiters.head != nil {
 			st.refuse(w.waiters.head, ErrClosed)
 		}
-		w.bound, w.bindings, w.debts, w.session = nil, 0, nil, nil
+		if w.session != nil {
+			w.session.epoch++ // the lease's end does not touch it
+		}
+		w.bound, w.bindings, w.debts = nil, 0, nil
 	}
 	st.sessions, st.oldest, st.youngest = nil, nil, nil
 	st.bindings, st.lost = 0, 0
@@ -81,7 +85,7 @@ func (st *state) force() {
 		st.note(Event{Kind: LeaseRevoked, Worker: w.id})
 		cause := w.cause
 		if cause == nil {
-			cause = errRevoked
+			cause = &WorkerError{ID: w.id, Err: errRevoked}
 		}
 		st.stop(w, cause)
 	}

@@ -130,7 +130,9 @@ type Config[T any] struct {
 	// less. Zero: no limit.
 	MaxIdleTime time.Duration
 	// MaxLifetime is the age, counted from the return of Start, from which a worker
-	// takes no new work (I17). Under Strict it requires a SessionTTL. Zero: no limit.
+	// takes no new work (I17). The pool's timer notices it: on a busy machine, and after
+	// the program was suspended, some milliseconds late. Under Strict it requires a
+	// SessionTTL. Zero: no limit.
 	MaxLifetime time.Duration
 	// MaxLifetimeJitter shortens each worker's MaxLifetime by a random part of itself,
 	// so that workers started together do not end together. Zero: none.
@@ -153,12 +155,14 @@ type Config[T any] struct {
 	MaxSessionsPerWorker int
 
 	// Rand returns random numbers in [0, 1) for jitter. It is called under the pool's
-	// lock and must not block or call the pool. Nil: math/rand/v2.
+	// lock and must not block or call the pool; a panic or a number out of range counts as
+	// one half. Nil: math/rand/v2.
 	Rand func() float64
 	// Observer is told every state change, without the pool's lock, possibly
 	// concurrently and out of order; Event.Seq gives the order. A panic in it is
-	// contained and logged. It must not block for long: it runs on the goroutine that
-	// made the change. Nil: nobody is told.
+	// contained and logged. It must not block for long, nor end its goroutine: it runs on
+	// the one that made the change, and may still run when Close has returned. Nil: nobody
+	// is told.
 	Observer func(Event)
 	// Logger gets failures of hooks and losses of workers. Nil: discarded.
 	Logger *slog.Logger

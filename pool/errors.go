@@ -52,7 +52,8 @@ func (e *StartError) Error() string {
 func (e *StartError) Unwrap() error { return e.Err }
 
 // WorkerError reports why a worker was stopped before its time: the cause given to
-// Retire or Discard, or the last failed check. It is the cause that Config.Stop gets.
+// Retire or Discard, the last failed check, a failed start, or a shutdown that revoked its
+// lease. It is the cause that Config.Stop gets.
 type WorkerError struct {
 	ID  WorkerID
 	Err error

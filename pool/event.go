@@ -19,7 +19,7 @@ const (
 	LeaseGranted                           // Worker, Session, Token, Fresh
 	LeaseEnded                             // Worker, Session, Err (why it must not be reused)
 	LeaseRevoked                           // Worker
-	SessionBound                           // Session, Worker
+	SessionBound                           // Session, Worker; a grant that its caller no longer wants undoes it unsaid
 	SessionLost                            // Session
 	SessionEnded                           // Session: by EndSession or its time to live
 	Resized                                // no field

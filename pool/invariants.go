@@ -2,8 +2,21 @@ package pool
 
 import "fmt"
 
-// mustHold panics if the state at rest breaks a rule, naming it. It is called after every
-// change under the build tag invariants.
+// mustHold panics if the state at rest breaks a rule, naming it, or if a deadline has no
+// timer. It is called under the lock after every change under the build tag invariants.
+func (p *Pool[T]) mustHold() {
+	defer func() {
+		if broken := recover(); broken != nil {
+			p.mu.Unlock()
+			panic(broken)
+		}
+	}()
+	p.st.mustHold()
+	if p.st.alarm < p.armed {
+		panic(fmt.Sprintf("pool: I9: a deadline at %v, the timer at %v", p.st.alarm, p.armed))
+	}
+}
+
 func (st *state) mustHold() {
 	rule := func(holds bool, id string, args ...any) {
 		if !holds {

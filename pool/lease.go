@@ -86,6 +86,7 @@ func (l Lease[T]) endLocked(unusable error) {
 			now = p.clock()
 		}
 		if x, ok := p.st.quickHandOver(l.got, now); ok {
+			p.arm() // the session may wait to expire now
 			p.mu.Unlock()
 			wake(x)
 			return

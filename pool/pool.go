@@ -35,13 +35,26 @@ func New[T any](cfg Config[T]) (*Pool[T], error) {
 	p := &Pool[T]{cfg: cfg, epoch: time.Now(), done: make(chan struct{}), settled: make(chan struct{}), armed: never}
 	p.waiters.New = func() any { return &waiter{ch: make(chan struct{}, 1)} }
 	p.st = state{
-		limits: cfg.limits(), random: cfg.Rand, observed: cfg.Observer != nil,
+		limits: cfg.limits(), random: tame(cfg.Rand), observed: cfg.Observer != nil,
 		alarm: never, drained: never, sessions: map[SessionID]*session{},
 	}
 	p.timer = time.AfterFunc(never, p.tick)
 	p.timer.Stop()
 	p.update(func(*state) {}) // starts MinSize workers
 	return p, nil
+}
+
+// tame keeps what the user's random numbers may do to the core within bounds: they are
+// drawn under the lock, where a panic would leave it locked.
+func tame(random func() float64) func() float64 {
+	return func() (x float64) {
+		defer func() {
+			if recover() != nil || !(x >= 0 && x < 1) {
+				x = 0.5
+			}
+		}()
+		return random()
+	}
 }
 
 // limits returns what the core needs of cfg.

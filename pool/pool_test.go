@@ -230,11 +230,10 @@ func TestUsableThatPanicsDiscards(t *testing.T) {
 
 func TestReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		starts := 0
 		cfg := quick(4)
 		cfg.Start = func(_ context.Context, id pool.WorkerID) (pool.WorkerID, error) {
 			time.Sleep(time.Second)
-			if starts++; starts == 1 {
+			if id == 1 {
 				return 0, errTest
 			}
 			return id, nil

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -58,6 +59,9 @@ func (st *state) startReturned(w *worker, value any, err error) {
 	}
 	switch {
 	case w.phase == stopping: // it has failed, or the pool is closing
+		if err == nil {
+			st.counts.Started++
+		}
 		st.stopOrBury(w)
 	case err != nil:
 		st.bury(w)
@@ -196,10 +200,14 @@ func (st *state) bury(w *worker) {
 	w.phase = gone
 	for i, l := range st.live {
 		if l == w {
-			st.live = append(st.live[:i], st.live[i+1:]...)
+			st.live = slices.Delete(st.live, i, i+1) // clears what it frees
 			break
 		}
 	}
+	// Nothing of the worker stays reachable from the slack of these.
+	clear(st.free[len(st.free):cap(st.free)])
+	clear(st.bound[len(st.bound):cap(st.bound)])
+	clear(st.attended[len(st.attended):cap(st.attended)])
 	if st.closing && len(st.live) == 0 {
 		st.finish()
 	}

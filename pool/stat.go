@@ -2,7 +2,7 @@ package pool
 
 // Stat is a consistent snapshot of a pool (I15): the phases partition the live workers.
 type Stat struct {
-	Seq                                        uint64 // of the last state change
+	Seq                                        uint64 // of this snapshot: changes with lower ones are in it
 	MinSize, MaxSize                           int
 	Starting, Idle, Checking, Leased, Stopping int
 	Waiting                                    int // parked acquires

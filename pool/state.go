@@ -83,7 +83,7 @@ type state struct {
 	events   []Event
 	attended []*worker // idle workers whose situation changed
 	rematch  bool      // waiters may have become able to use idle workers
-	started  bool      // a start succeeded or closing began: callers of Ready look again
+	started  bool      // a start succeeded, MinSize changed or closing began: callers of Ready look again
 }
 
 // effect is something that the shell does after the lock is released.
@@ -184,11 +184,11 @@ func (st *state) refusal(s *session) error {
 	case st.backingOff() && (s == nil || s.w == nil) && !st.everServed():
 		return st.lastStart
 	case st.MaxWaiters > 0:
-		room := st.MaxWaiters + st.starting
+		surplus := st.waiting - st.starting // no sum with MaxWaiters, which may be as high as an int goes
 		if !st.backingOff() {
-			room += max(0, st.MaxSize-len(st.live))
+			surplus -= max(0, st.MaxSize-len(st.live))
 		}
-		if st.waiting >= room {
+		if surplus >= st.MaxWaiters {
 			return ErrSaturated
 		}
 	}

@@ -24,16 +24,13 @@ func (p *Pool[T]) updateLocked(f func(*state)) {
 	f(st)
 	st.settle()
 	st.takeCalm()
-	if checkInvariants {
-		st.mustHold()
-	}
 	var todo []func()
 	if len(st.effects) > 0 || st.started || st.finished {
 		todo = p.prepare()
 	}
-	if st.alarm < p.armed {
-		p.armed = st.alarm
-		p.timer.Reset(max(0, p.armed-p.clock()))
+	p.arm()
+	if checkInvariants {
+		p.mustHold()
 	}
 	woken, events := st.woken, st.events
 	st.woken, st.events = nil, nil
@@ -44,6 +41,14 @@ func (p *Pool[T]) updateLocked(f func(*state)) {
 	}
 	for _, e := range events {
 		contain(func() error { p.cfg.Observer(e); return nil }, p.observed)
+	}
+}
+
+// arm sets the timer if a deadline has come nearer. The caller holds the lock.
+func (p *Pool[T]) arm() {
+	if p.st.alarm < p.armed {
+		p.armed = p.st.alarm
+		p.timer.Reset(max(0, p.armed-p.clock()))
 	}
 }
 
@@ -59,6 +64,7 @@ func (p *Pool[T]) prepare() []func() {
 		}
 		todo = append(todo, p.begin(e))
 	}
+	clear(st.effects)
 	st.effects = st.effects[:0]
 	if st.started {
 		st.started = false
@@ -109,10 +115,11 @@ func (p *Pool[T]) begin(e effect) func() {
 	w.cancel = cancel
 	return func() {
 		go contain(func() error { return run(ctx) }, func(err error) {
+			cause := context.Cause(ctx)
 			stop()
 			cancel(nil)
-			if err != nil {
-				p.cfg.Logger.Warn("hook failed", "hook", e.hook.String(), "worker", w.id, "err", err)
+			if err != nil && cause != errNeeded && cause != context.Canceled { // not asked to give up
+				p.warn("hook failed", "hook", e.hook.String(), "worker", w.id, "err", err)
 			}
 			p.update(func(st *state) {
 				st.advance(p.clock())
@@ -134,7 +141,7 @@ func (p *Pool[T]) start(w *worker) (run func(context.Context) error, land func(*
 func (p *Pool[T]) stop(w *worker, cause error) (run func(context.Context) error, land func(*state, error)) {
 	run = func(ctx context.Context) error {
 		if cause != nil {
-			p.cfg.Logger.Warn("worker is stopped", "worker", w.id, "cause", cause)
+			p.warn("worker is stopped", "worker", w.id, "cause", cause)
 		}
 		if p.cfg.Stop == nil {
 			return nil
@@ -172,8 +179,14 @@ func (p *Pool[T]) askUsable(w *worker, then func(error)) {
 // observed takes what came of a call of the Observer.
 func (p *Pool[T]) observed(err error) {
 	if err != nil {
-		p.cfg.Logger.Error("observer failed", "err", err)
+		p.warn("observer failed", "err", err)
 	}
+}
+
+// warn logs, and contains a panic of the Logger: it must not keep a hook from running.
+func (p *Pool[T]) warn(msg string, args ...any) {
+	defer func() { _ = recover() }()
+	p.cfg.Logger.Warn(msg, args...)
 }
 
 // contain runs a hook and gives then its error, also when it panics or ends its
