@@ -5,14 +5,15 @@ CHECKS  ?= 1000
 TOOLS   := GOWORK=off $(GO) tool -modfile=tools/go.mod
 MODULES := . cmd/poolproof
 
-.PHONY: build test race explore props bench lint check fmt
+.PHONY: help build test race explore props bench lint check fmt
 
 build: ## compile every module
 	@for m in $(MODULES); do (cd $$m && $(GO) build ./...) || exit 1; done
 
 test: build ## everything that must hold, the race detector included where it matters
 	$(GO) test $(TAGS) -timeout 9m ./... ./cmd/poolproof/...
-	$(GO) test $(TAGS) -race -short -timeout 9m ./pool/...
+	$(GO) test $(TAGS) -race -timeout 9m ./pool ./pool/pooltest ./pool/process/...
+	$(GO) test $(TAGS) -race -timeout 9m ./props -run 'Test(Verify|Traces)' -rapid.checks=50
 
 race: ## all tests under the race detector, twice, in random order
 	$(GO) test $(TAGS) -race -shuffle=on -count=2 -timeout 30m ./...
@@ -36,3 +37,6 @@ fmt: ## format all Go files
 	$(TOOLS) gofumpt -w .
 
 check: lint test ## what a change must pass
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

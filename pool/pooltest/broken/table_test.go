@@ -34,9 +34,6 @@ func TestTable(t *testing.T) {
 		huntShard(t, shard[0], shards)
 		os.Exit(0) // without the search for leaked goroutines
 	}
-	if testing.Short() {
-		t.Skip("takes a minute")
-	}
 	lines := make(map[broken.Fault]tableLine)
 	outputs := make(chan []byte, shards)
 	for shard := range shards {
