@@ -8,7 +8,7 @@
 //	})
 //	...
 //	err = p.Do(ctx, "session-1", func(ctx context.Context, w *process.Worker) error {
-//		return w.Call(ctx, "echo", "hello", &answer)
+//		return w.Call(ctx, "echo", []string{"hello"}, &answer)
 //	})
 //
 // docs/protocol.md describes the wire. The worker's side of it is in package worker for

@@ -142,6 +142,7 @@ run()
 		{"inner", `null`, process.CodeFailed, "TypeError", "in inner"},
 		{"fail", `{"m":3}`, process.CodeInvalidParams, "unexpected keyword", ""},
 		{"fail", `[1,2]`, process.CodeInvalidParams, "positional", ""},
+		{"add", `"12"`, process.CodeInvalidParams, "object or an array", ""},
 		{"absent", `null`, process.CodeUnknownMethod, "absent", ""},
 		{"odd", `null`, process.CodeInternal, "not JSON", ""},
 		{"nan", `null`, process.CodeInternal, "not JSON", ""},

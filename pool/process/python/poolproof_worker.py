@@ -183,6 +183,8 @@ class Worker:
         function = self._methods.get(name)
         if function is None:
             raise MethodError(f"no method {name}", UNKNOWN_METHOD)
+        if params is not None and not isinstance(params, (dict, list)):
+            raise MethodError("params must be an object or an array", INVALID_PARAMS)
         try:
             if isinstance(params, dict):
                 return function(**params)
