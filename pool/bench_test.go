@@ -15,7 +15,7 @@ import (
 // Every benchmark runs the pool beside a reference in the same run, because only the
 // ratio means something: a mutex with a slice of free workers (it never waits), the same
 // with a queue of waiters that honours contexts, and the same with a map of sessions.
-// BENCHMARKS.md in docs says how to compare them.
+// docs/benchmarks.md says how to compare them.
 
 type benchWorker struct {
 	id int
