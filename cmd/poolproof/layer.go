@@ -3,12 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"os/signal"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 // panic in one is a result like any other; and, as a worker program, for the Go workers.
 const (
 	roleVariable = "POOLPROOF_ROLE"
+	roleLayer    = "layer"
 	roleWorker   = "worker"
 )
 
@@ -48,9 +50,16 @@ type progress struct {
 // runWorker is the program of the Go workers.
 func runWorker() { worker.Main(worker.Demo(nil)) }
 
+// The kinds of layers.
+const (
+	kindMemory  = "memory"
+	kindWire    = "wire"
+	kindProcess = "process"
+)
+
 // layerSpec says what a layer's process does. It is its only argument, as JSON.
 type layerSpec struct {
-	Kind    string   `json:"kind"` // memory, wire or process
+	Kind    string   `json:"kind"`
 	Command []string `json:"command,omitempty"`
 	Dir     string   `json:"dir,omitempty"`
 	Env     []string `json:"env,omitempty"`
@@ -58,23 +67,41 @@ type layerSpec struct {
 	Seed    uint64   `json:"seed"`
 }
 
+// subtest names a subtest of a machine.
+type subtest struct{ machine, name string }
+
+// subtests lists what a layer must report, in order.
+func (s *layerSpec) subtests() []subtest {
+	all := []subtest{{"full", "Sequential"}, {"full", "Progress"}}
+	if s.Kind == kindProcess {
+		return append([]subtest{{"worker", "Protocol"}}, all...)
+	}
+	all = append(all, subtest{"full", "Accounting"})
+	if s.Kind == kindWire {
+		return all
+	}
+	return append(all, subtest{"full", "Coverage"},
+		subtest{"generic", "Sequential"}, subtest{"generic", "Progress"}, subtest{"generic", "Accounting"})
+}
+
 // runLayer verifies one layer and reports to reportFD. It does not return if it gets as
 // far as the tests: they end the process.
 func runLayer(role string, args []string, stderr io.Writer) int {
 	var spec layerSpec
-	if len(args) != 1 {
+	if role != roleLayer || len(args) != 1 || json.Unmarshal([]byte(args[0]), &spec) != nil {
 		fmt.Fprintf(stderr, "poolproof: %s=%s is for the command itself; unset it\n", roleVariable, role)
 		return exitCannot
 	}
-	if err := json.Unmarshal([]byte(args[0]), &spec); err != nil {
-		fmt.Fprintf(stderr, "poolproof: layer: %v\n", err)
-		return exitCannot
-	}
+	syscall.CloseOnExec(reportFD)
+	syscall.CloseOnExec(lifelineFD)
+	// A terminal interrupts the command and this process alike; the command decides. Taken,
+	// not ignored, since workers would inherit that.
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
 	go func() {
 		_, _ = os.NewFile(lifelineFD, "lifeline").Read(make([]byte, 1))
 		os.Exit(exitCannot)
 	}()
-	test, err := layerTest(&spec, newReporter(os.NewFile(reportFD, "report")))
+	test, err := layerTest(&spec, os.NewFile(reportFD, "report"))
 	if err != nil {
 		fmt.Fprintf(stderr, "poolproof: layer %s: %v\n", spec.Kind, err)
 		return exitCannot
@@ -88,10 +115,11 @@ func runLayer(role string, args []string, stderr io.Writer) int {
 	return exitCannot // not reached
 }
 
-// reporter passes on what props reports.
-type reporter struct{ out *json.Encoder }
-
-func newReporter(out io.Writer) *reporter { return &reporter{out: json.NewEncoder(out)} }
+// reporter passes on what props reports. A subtest in which a worker was faulty fails.
+type reporter struct {
+	out    *json.Encoder
+	faults *faults
+}
 
 func (r *reporter) Progress(machine, subtest string, done, asked int) {
 	if done%max(1, asked/100) == 0 {
@@ -99,24 +127,40 @@ func (r *reporter) Progress(machine, subtest string, done, asked int) {
 	}
 }
 
-func (r *reporter) Result(result props.Result) { _ = r.out.Encode(message{Result: &result}) }
+func (r *reporter) Result(result props.Result) {
+	result.Failed = result.Failed || r.faults.any()
+	_ = r.out.Encode(message{Result: &result})
+}
 
-// layerTest returns the test that verifies a layer.
-func layerTest(spec *layerSpec, report props.Reporter) (func(*testing.T), error) {
+// layerTest returns the test that verifies a layer and reports to out. layerSpec.subtests
+// lists what it does.
+func layerTest(spec *layerSpec, out io.Writer) (func(*testing.T), error) {
+	workers := &processes{faults: newFaults()}
+	report := &reporter{json.NewEncoder(out), workers.faults}
 	target := props.PoolTarget{Name: spec.Kind, Open: openPool, Report: report}
 	switch spec.Kind {
-	case "memory":
-	case "wire":
-		target.Backend = processes{wireConfig()}
-	case "process":
-		target.Backend = processes{process.Config{Command: spec.Command, Dir: spec.Dir, Env: spec.Env}}
+	case kindMemory:
+	case kindWire:
+		workers.cfg = wireConfig()
+		target.Backend = workers
+	case kindProcess:
+		workers.cfg = process.Config{Command: spec.Command, Dir: spec.Dir, Env: spec.Env}
+		target.Backend = workers
 		target.RealTime = true
 	default:
 		return nil, fmt.Errorf("kind %q is unknown", spec.Kind)
 	}
 	return func(t *testing.T) {
+		if spec.Kind == kindProcess && !t.Run("Protocol", func(t *testing.T) {
+			verifyProtocol(t, workers.cfg, spec.Checks, report)
+		}) {
+			t.Fatal("the worker program breaks the protocol; with such workers no pool is verified")
+		}
 		props.VerifyPool(t, target)
-		if spec.Kind == "memory" {
+		if err := workers.faults.err(); err != nil {
+			t.Error(err)
+		}
+		if spec.Kind == kindMemory {
 			t.Run("Coverage", func(t *testing.T) { cover(t, target, spec) })
 			props.Verify(t, genericTarget(report))
 		}
@@ -169,45 +213,4 @@ func wireConfig() process.Config {
 		}()
 		return host, nil
 	}}
-}
-
-// processes makes workers that speak the protocol.
-type processes struct{ cfg process.Config }
-
-func (b processes) Start(ctx context.Context, id pool.WorkerID) (any, error) {
-	return process.Start(ctx, b.cfg, id)
-}
-
-func (b processes) Stop(ctx context.Context, w any) error {
-	err := w.(*process.Worker).Stop(ctx)
-	var exit *process.ExitError
-	if errors.As(err, &exit) {
-		return nil // it was killed on purpose
-	}
-	return err
-}
-
-func (b processes) Check(ctx context.Context, w any) error { return w.(*process.Worker).Ping(ctx) }
-
-// Kill kills a process and waits until it has been reaped. The machine then reports the
-// death, as a reaper would; for a worker that is no process, the report is all there is.
-func (b processes) Kill(w any) bool {
-	p := w.(*process.Worker)
-	if b.cfg.Command == nil {
-		return false
-	}
-	victim, err := os.FindProcess(p.PID())
-	if err != nil {
-		return false
-	}
-	defer victim.Release()
-	select {
-	case <-p.Done():
-		return false // reaped: victim may be a stranger
-	default: // not reaped when victim was opened, so it is ours
-	}
-	if victim.Kill() == nil {
-		<-p.Done()
-	}
-	return false
 }

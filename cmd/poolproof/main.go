@@ -3,7 +3,7 @@
 //
 // Exit codes: 0 everything that was asked for was executed and passed; 1 a check failed
 // or was not executed in full; 2 the command could not do its work: wrong flags, a worker
-// program that does not start, no memory.
+// program that does not start, an interrupt, nobody to read the output.
 package main
 
 import (
@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -40,10 +41,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 	default:
 		return runLayer(role, args, stderr)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the command at once
+	// With SIGPIPE taken, a write that nobody reads returns an error and all is tidied up.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	root := rootCommand(stdout, stderr)
-	root.SetArgs(args)
+	root.SetArgs(twoDashes(args))
 	err := root.ExecuteContext(ctx)
 	switch {
 	case err == nil:
@@ -55,6 +59,20 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return exitCannot
 }
 
+// twoDashes lets long flags be written with one dash, as Go's own commands have them.
+func twoDashes(args []string) []string {
+	args = slices.Clone(args)
+	for i, arg := range args {
+		if arg == "--" {
+			break
+		}
+		if len(arg) > 2 && arg[0] == '-' && arg[1] >= 'a' && arg[1] <= 'z' {
+			args[i] = "-" + arg
+		}
+	}
+	return args
+}
+
 func rootCommand(stdout, stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "poolproof",
@@ -62,9 +80,16 @@ func rootCommand(stdout, stderr io.Writer) *cobra.Command {
 		Long: `Check worker pools against a reference state machine.
 
 Exit codes: 0 all passed and all executed; 1 a check failed or was not executed in
-full; 2 the command could not do its work.`,
+full; 2 the command could not do its work, or was interrupted.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("%q is no command; want verify or explore\nRun 'poolproof help' for what they do", args[0])
+			}
+			return cmd.Help()
+		},
+		Args: cobra.ArbitraryArgs,
 	}
 	root.SetOut(stdout)
 	root.SetErr(stderr)

@@ -24,16 +24,27 @@ type row struct {
 	Seconds    float64 `json:"seconds"`
 }
 
-func newRow(layer string, r *props.Result) row {
-	verdict := "passed"
+// The verdicts. Whatever is not passed fails the verification.
+const (
+	verdictPassed     = "passed"
+	verdictFailed     = "FAILED"
+	verdictIncomplete = "INCOMPLETE" // fewer checks were executed than asked for
+	verdictNotRun     = "NOT RUN"
+)
+
+// newRow returns the row of a result. It passes only if as many checks were executed as
+// the layer was told, whatever the subtest believes.
+func newRow(l *layer, r *props.Result) row {
+	asked := max(l.spec.Checks, r.Asked)
+	verdict := verdictPassed
 	switch {
 	case r.Failed:
-		verdict = "FAILED"
-	case r.Executed < r.Asked:
-		verdict = "INCOMPLETE"
+		verdict = verdictFailed
+	case r.Executed < asked:
+		verdict = verdictIncomplete
 	}
 	return row{
-		Layer: layer, Subtest: r.Subtest, Machine: r.Machine, Asked: r.Asked, Executed: r.Executed,
+		Layer: l.name, Subtest: r.Subtest, Machine: r.Machine, Asked: asked, Executed: r.Executed,
 		Operations: r.Operations, Reached: r.Reached, Existing: r.Existing, Verdict: verdict, Seconds: r.Elapsed.Seconds(),
 	}
 }
@@ -54,16 +65,15 @@ type verification struct {
 	Failures []string `json:"failures,omitempty"`
 }
 
-// complete reports whether every layer has rows and every row passed.
-func (v *verification) complete(layers []layer) bool {
-	seen := map[string]bool{}
-	for _, r := range v.Rows {
-		if r.Verdict != "passed" {
+// complete reports whether there are rows and every one passed. A layer has a row for
+// each of its subtests, be it run or not.
+func (v *verification) complete() bool {
+	for i := range v.Rows {
+		if v.Rows[i].Verdict != verdictPassed {
 			return false
 		}
-		seen[r.Layer] = true
 	}
-	return len(v.Failures) == 0 && len(seen) == len(layers)
+	return len(v.Failures) == 0 && len(v.Rows) > 0
 }
 
 func (v *verification) print(out io.Writer) error {
@@ -85,8 +95,16 @@ func (v *verification) print(out io.Writer) error {
 	if v.Passed {
 		fmt.Fprintf(&b, "all passed, seed %d\n", v.Seed)
 	} else {
-		fmt.Fprintf(&b, "\nFAILED, seed %d\n", v.Seed)
+		fmt.Fprintf(&b, "\n%s, seed %d\n", v.summary(), v.Seed)
 	}
 	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+// summary says in a word, or a few, why not everything passed.
+func (v *verification) summary() string {
+	if len(v.Failures) > 0 {
+		return "FAILED"
+	}
+	return "NOT COMPLETE"
 }

@@ -8,15 +8,11 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/poolproof/poolproof/pool"
-	"github.com/poolproof/poolproof/pool/process"
-	"github.com/poolproof/poolproof/pool/process/python"
 )
 
 // verifyFlags say what to verify.
@@ -26,13 +22,8 @@ type verifyFlags struct {
 	seed          uint64
 	layers        []string
 	env           []string
+	stall         time.Duration
 	asJSON        bool
-}
-
-// layer is one way to make workers.
-type layer struct {
-	name string
-	spec layerSpec
 }
 
 func verifyCommand() *cobra.Command {
@@ -48,12 +39,21 @@ reference model, on each layer.
   go       real processes, written in Go
   python   real processes, written in Python, where python3 is found
 
+Real processes are first held to the protocol on their own; if they break it, no pool is
+verified over them.
+
 With a COMMAND only that worker program is verified, as real processes; docs/protocol.md
-says what it must speak. It is started with PATH and what --env names, nothing else.`,
+says what it must speak. It is started many times over, in the current folder, with PATH
+and what --env names, nothing else. A Python worker imports poolproof_worker.py (in the
+repository: pool/process/python), which Python finds in the folder of the script.
+
+The results go to standard output, progress to standard error. A verdict is passed only
+if as many checks were executed as were asked for. An interrupted run (Ctrl-C, SIGTERM)
+prints what it has so far and exits with code 2.`,
 		Example: "  poolproof verify\n  poolproof verify --checks 20000 --layer memory\n  poolproof verify -- python3 worker.py",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if cmd.ArgsLenAtDash() < 0 && len(args) > 0 {
-				return fmt.Errorf("%q is no flag; put a worker program behind --, as in: poolproof verify -- %s", args[0], args[0])
+			if err := f.check(cmd, args); err != nil {
+				return err
 			}
 			return verify(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), &f, args)
 		},
@@ -63,16 +63,43 @@ says what it must speak. It is started with PATH and what --env names, nothing e
 	flags.IntVar(&f.processChecks, "process-checks", 20, "random checks of each subtest with real processes")
 	flags.Uint64Var(&f.seed, "seed", 0, "seed of all random choices; 0 draws one")
 	flags.StringSliceVar(&f.layers, "layer", nil, "verify these layers only: memory, wire, go, python")
-	flags.StringSliceVar(&f.env, "env", nil, "environment of COMMAND: KEY=value, or KEY to hand on")
+	flags.StringArrayVar(&f.env, "env", nil, "environment of COMMAND: KEY=value, or KEY to hand on; may be repeated")
+	flags.DurationVar(&f.stall, "stall", 5*time.Minute, "end a layer that makes no progress for so long")
 	flags.BoolVar(&f.asJSON, "json", false, "print the results as JSON")
 	return cmd
 }
 
-func verify(ctx context.Context, stdout, stderr io.Writer, f *verifyFlags, command []string) error {
-	if f.checks < 1 || f.processChecks < 1 {
-		return fmt.Errorf("--checks is %d and --process-checks is %d; both must be at least 1", f.checks, f.processChecks)
+// check holds the command line against what it may say.
+func (f *verifyFlags) check(cmd *cobra.Command, args []string) error {
+	dash := cmd.ArgsLenAtDash()
+	var errs []error
+	complain := func(bad bool, format string, values ...any) {
+		if bad {
+			errs = append(errs, fmt.Errorf(format, values...))
+		}
 	}
-	if f.seed == 0 {
+	if dash != 0 && len(args) > 0 {
+		program := args
+		if dash > 0 {
+			program = append(args[:dash:dash], args[dash:]...)
+		}
+		return fmt.Errorf("%q is no flag; put a worker program behind --, as in: poolproof verify -- %s", args[0], shellWords(program))
+	}
+	complain(dash == 0 && len(args) == 0, "-- is not followed by a COMMAND; name a worker program, or leave -- out")
+	complain(f.checks < 1 || f.processChecks < 1, "--checks is %d and --process-checks is %d; both must be at least 1", f.checks, f.processChecks)
+	complain(f.stall <= 0, "--stall is %v; it must be more than 0", f.stall)
+	complain(cmd.Flags().Changed("layer") && len(f.layers) == 0, "--layer names no layer; want %s", strings.Join(allLayers(), ", "))
+	if len(args) > 0 {
+		complain(len(f.layers) > 0, "--layer and a COMMAND exclude each other; leave one out")
+		complain(cmd.Flags().Changed("checks"), "--checks is for the layers in memory; with a COMMAND use --process-checks")
+	} else {
+		complain(len(f.env) > 0, "--env is for a COMMAND; put one behind --, or leave --env out")
+	}
+	return errors.Join(errs...)
+}
+
+func verify(ctx context.Context, stdout, stderr io.Writer, f *verifyFlags, command []string) error {
+	for f.seed == 0 {
 		f.seed = rand.Uint64()
 	}
 	temp, err := os.MkdirTemp("", "poolproof-")
@@ -81,136 +108,60 @@ func verify(ctx context.Context, stdout, stderr io.Writer, f *verifyFlags, comma
 	}
 	defer os.RemoveAll(temp)
 	layers, notes, err := f.choose(ctx, temp, command)
+	if err == nil && len(command) > 0 {
+		err = tryWorker(ctx, &layers[0].spec)
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("interrupted: %w", context.Cause(ctx))
+	}
 	if err != nil {
 		return err
 	}
-	show := newDisplay(stderr)
-	fmt.Fprintf(stderr, "seed %d\n", f.seed)
-	var report verification
-	report.Seed, report.Notes = f.seed, notes
-	for i := range layers {
-		rows, failure := runLayerProcess(ctx, &layers[i], show)
-		if ctx.Err() != nil {
-			show.close()
-			return fmt.Errorf("interrupted: %w", context.Cause(ctx))
+	report := verification{Seed: f.seed, Rows: []row{}, Notes: notes}
+	runErr := f.run(ctx, stderr, layers, &report)
+	report.Passed = runErr == nil && report.complete()
+	if f.asJSON {
+		enc := json.NewEncoder(stdout)
+		enc.SetIndent("", "  ")
+		err = enc.Encode(&report)
+	} else {
+		err = report.print(stdout)
+	}
+	if err := errors.Join(runErr, err); err != nil {
+		return err
+	}
+	if !report.Passed {
+		return errFailed
+	}
+	return nil
+}
+
+// run verifies one layer after the other. The report has rows for all of them even if an
+// error cuts it short.
+func (f *verifyFlags) run(ctx context.Context, stderr io.Writer, layers []layer, report *verification) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	show := newDisplay(stderr, func(err error) {
+		if errors.Is(err, syscall.EPIPE) { // nobody is there to read
+			cancel(err)
 		}
+	})
+	defer show.close()
+	show.line("seed %d", f.seed)
+	for i := range layers {
+		l := &layers[i]
+		var end layerEnd
+		if ctx.Err() == nil {
+			end = superviseLayer(ctx, l, f.stall, show)
+		}
+		rows, failure := end.judged(l, ctx.Err() != nil)
 		report.Rows = append(report.Rows, rows...)
 		if failure != "" {
 			report.Failures = append(report.Failures, failure)
 		}
 	}
-	show.close()
-	report.Passed = report.complete(layers)
-	if f.asJSON {
-		enc := json.NewEncoder(stdout)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(report)
-	} else {
-		err = report.print(stdout)
+	if ctx.Err() != nil {
+		return fmt.Errorf("interrupted: %w", context.Cause(ctx))
 	}
-	if err == nil && !report.Passed {
-		return errFailed
-	}
-	return err
-}
-
-// choose returns the layers to verify, and notes on those left out.
-func (f *verifyFlags) choose(ctx context.Context, temp string, command []string) (layers []layer, notes []string, err error) {
-	if len(command) > 0 {
-		if len(f.layers) > 0 {
-			return nil, nil, errors.New("--layer and a COMMAND exclude each other; leave one out")
-		}
-		spec := layerSpec{Kind: "process", Command: command, Env: f.env}
-		if err := tryWorker(ctx, &spec); err != nil {
-			return nil, nil, err
-		}
-		return f.planned([]layer{{"command", spec}}), nil, nil
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, nil, err
-	}
-	all := []layer{
-		{"memory", layerSpec{Kind: "memory"}},
-		{"wire", layerSpec{Kind: "wire"}},
-		{"go", layerSpec{Kind: "process", Command: []string{self}, Env: []string{roleVariable + "=" + roleWorker}}},
-	}
-	if spec, err := pythonLayer(ctx, temp); err == nil {
-		all = append(all, layer{"python", *spec})
-	} else {
-		notes = append(notes, fmt.Sprintf("python is left out: %v; install python3 to have it verified", err))
-	}
-	if len(f.layers) == 0 {
-		return f.planned(all), notes, nil
-	}
-	for _, name := range f.layers {
-		found := false
-		for _, l := range all {
-			if l.name == name {
-				layers, found = append(layers, l), true
-			}
-		}
-		if !found {
-			return nil, nil, fmt.Errorf("--layer %s is not to be had; want memory, wire, go or python (with python3 installed)", name)
-		}
-	}
-	return f.planned(layers), nil, nil
-}
-
-// planned sets how much is checked on each layer.
-func (f *verifyFlags) planned(layers []layer) []layer {
-	for i := range layers {
-		layers[i].spec.Seed, layers[i].spec.Checks = f.seed, f.checks
-		if layers[i].spec.Kind == "process" {
-			layers[i].spec.Checks = f.processChecks
-		}
-	}
-	return layers
-}
-
-// pythonLayer writes the demo worker to temp and returns how to run it.
-func pythonLayer(ctx context.Context, temp string) (*layerSpec, error) {
-	if err := python.Write(temp); err != nil {
-		return nil, err
-	}
-	demo := filepath.Join(temp, "demo.py")
-	if err := os.WriteFile(demo, []byte(python.Demo()), 0o600); err != nil {
-		return nil, err
-	}
-	command, err := python.Command(ctx, demo)
-	if err != nil {
-		return nil, err
-	}
-	return &layerSpec{Kind: "process", Command: command, Dir: temp}, nil
-}
-
-// tryWorker starts and stops the program once, so that one which cannot be started is not
-// taken for a finding.
-func tryWorker(ctx context.Context, spec *layerSpec) error {
-	ctx, cancel := context.WithTimeout(ctx, pool.DefaultStartTimeout)
-	defer cancel()
-	w, err := process.Start(ctx, process.Config{Command: spec.Command, Dir: spec.Dir, Env: spec.Env}, 1)
-	if err != nil {
-		return fmt.Errorf("the worker program %q does not start: %w\nIt must answer hello as docs/protocol.md says", spec.Command[0], err)
-	}
-	return w.Stop(ctx)
-}
-
-// runLayerProcess verifies a layer in a process of its own and returns what it reported
-// and, if it failed, its output.
-func runLayerProcess(ctx context.Context, l *layer, show *display) (rows []row, failure string) {
-	begin := time.Now()
-	rows, output, err := superviseLayer(ctx, l, show)
-	if err == nil {
-		return rows, ""
-	}
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) {
-		output += "\n" + err.Error()
-	}
-	if len(rows) == 0 || rows[len(rows)-1].Verdict == "passed" { // it ended without a verdict
-		rows = append(rows, row{Layer: l.name, Subtest: "(ended early)", Verdict: "FAILED", Seconds: time.Since(begin).Seconds()})
-	}
-	return rows, fmt.Sprintf("layer %s:\n%s\nRepeat it with: poolproof verify --layer %s --checks %d --process-checks %[4]d --seed %d",
-		l.name, output, l.name, l.spec.Checks, l.spec.Seed)
+	return nil
 }
