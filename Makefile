@@ -30,7 +30,8 @@ bench: ## the pool beside its references; compare ratios, see docs/benchmarks.md
 
 lint: ## vet, staticcheck and format
 	@for m in $(MODULES); do (cd $$m && $(GO) vet $(TAGS) ./...) || exit 1; done
-	$(TOOLS) staticcheck $(TAGS) ./...
+	@root=$$PWD; for m in $(MODULES); do \
+		(cd $$m && GOWORK=off $(GO) tool -modfile=$$root/tools/go.mod staticcheck $(TAGS) ./...) || exit 1; done
 	@out=$$($(TOOLS) gofumpt -l .); if [ -n "$$out" ]; then echo "not formatted:"; echo "$$out"; exit 1; fi
 
 fmt: ## format all Go files

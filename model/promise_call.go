@@ -218,8 +218,24 @@ func (s *PromiseState) lost(c *promiseCall) *PromiseViolation {
 	}
 	x := s.session(c.Session)
 	r := s.resource(x.bound)
-	if !x.unsure && (r == nil || r.phase == promiseAlive && !r.discarded) {
-		return promiseBroken("I8", "client %d: told that session %s is lost, but its resource lives", c.Client, c.Session)
+	switch {
+	case x.unsure:
+	case r == nil:
+		return promiseBroken("I8", "client %d: told that session %s is lost, which had no resource", c.Client, c.Session)
+	case r.phase == promiseAlive && !r.discarded:
+		s.losses = append(s.losses, promiseLoss{c.Client, c.Session, r.id})
+	}
+	return nil
+}
+
+// lostAtRest judges the losses that clients were told of since the last rest.
+func (s *PromiseState) lostAtRest() *PromiseViolation {
+	losses := s.losses
+	s.losses = nil
+	for _, l := range losses {
+		if r := s.resource(l.resource); r.phase == promiseAlive && !r.discarded && !s.forced && !s.cfg.Loose {
+			return promiseBroken("I8", "client %d: told that session %s is lost, but its resource lives", l.client, l.session)
+		}
 	}
 	return nil
 }

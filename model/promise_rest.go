@@ -124,6 +124,9 @@ func (s *PromiseState) Rest(at time.Duration) *PromiseViolation {
 	if v == nil {
 		v = s.crowded()
 	}
+	if lost := s.lostAtRest(); v == nil {
+		v = lost
+	}
 	s.granted = s.granted[:0]
 	s.rests++
 	s.restAt = at

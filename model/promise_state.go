@@ -20,6 +20,7 @@ type PromiseState struct {
 	open      []promiseCall     // calls that have not returned
 	sessions  map[string]*promiseSession
 	granted   []promiseCall // acquires granted since the last rest
+	losses    []promiseLoss // told of since the last rest
 
 	alive    int // being created, created and not yet destroyed
 	held     int // leases out
@@ -47,6 +48,14 @@ type PromiseState struct {
 	restAt       time.Duration
 	restCreates  int // creates at the last rest
 	restInFlight int // hooks running at the last rest
+}
+
+// promiseLoss is a loss of a session that a client was told of. The caller may hear of it
+// before the resource's destruction begins, so it is judged at the next rest.
+type promiseLoss struct {
+	client   int
+	session  string
+	resource uint64
 }
 
 type promiseResource struct {

@@ -108,6 +108,17 @@ func TestPromiseRules(t *testing.T) {
 		{"refused", PromiseSpec{}, promiseJoin(promiseCallOf(1, PromiseAcquire), promiseEnd(1, PromiseRefused)), "I7"},
 		{"refused though not full", PromiseSpec{RefusesWhenFull: true}, promiseJoin(promiseRest(0), promiseCallOf(1, PromiseAcquire), promiseEnd(1, PromiseRefused)), "I5"},
 		{"strict session moved", PromiseSpec{Affinity: PromiseStrict}, moved, "I8"},
+		{
+			"told of a loss that is none",
+			PromiseSpec{Affinity: PromiseStrict},
+			promiseJoin(session(1), promiseMade(1), promiseGot(1, 1), session(2), promiseEnd(2, PromiseSessionLost), promiseRest(0)), "I8",
+		},
+		{
+			"told of a loss before the end",
+			PromiseSpec{Affinity: PromiseStrict},
+			promiseJoin(session(1), promiseMade(1), promiseGot(1, 1), promiseBack(3, 1, PromiseRelease, 1), promiseEnd(3, PromiseGranted),
+				session(2), promiseEnd(2, PromiseSessionLost), promiseHook(PromiseDestroyBegan, 1), promiseRest(0)), "",
+		},
 		{"session moved, not promised", PromiseSpec{}, moved, ""},
 		{"create failed for no reason", PromiseSpec{}, promiseJoin(promiseCallOf(1, PromiseAcquire), promiseEnd(1, PromiseCreateFailed)), "I10"},
 		{"create failed", PromiseSpec{}, promiseJoin(promiseCallOf(1, PromiseAcquire), promiseHook(PromiseCreateBegan, 1), failed, promiseEnd(1, PromiseCreateFailed), promiseRest(0)), ""},
