@@ -7,6 +7,17 @@ import (
 	"github.com/poolproof/poolproof/model"
 )
 
+// CoverageConfig returns the configuration in which the coverage of the model is counted:
+// two workers, two sessions and three clients, with crashes, starts that fail and back off,
+// timeouts, Resize, SessionTTL and forced shutdown. TestExplore enumerates it as "strict".
+func CoverageConfig() *model.Config {
+	return &model.Config{
+		MaxSize: 2, Clients: 3, Sessions: 2,
+		SessionTTL: 2, BackoffMin: 1, BackoffMax: 2, StartTimeout: 2, StopTimeout: 2, AcquireTimeout: 2,
+		Offer: model.OfferAll(model.Size{Max: 1}, model.Size{Max: 2}, model.Size{Min: 1, Max: 2}, model.Size{Min: 2, Max: 2}),
+	}
+}
+
 // Cover runs the machine of Sequential on a pool with random steps, as often as checks
 // says, and counts in coverage what is done from which state. The target's Config must be
 // that of the coverage. The steps follow from the seed alone; three in four of them prefer

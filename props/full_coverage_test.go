@@ -7,23 +7,14 @@ import (
 	"github.com/poolproof/poolproof/props"
 )
 
-// coverageConfig is the fixed configuration of the coverage: 2 workers, 2 sessions and 3
-// clients, with crashes, back-off, Resize, SessionTTL and forced shutdown.
-func coverageConfig() *model.Config {
-	return &model.Config{
-		MaxSize: 2, Clients: 3, Sessions: 2, SessionTTL: 1, BackoffMin: 1,
-		Offer: model.OfferAll(model.Size{Min: 0, Max: 1}, model.Size{Min: 0, Max: 2}),
-	}
-}
-
 // coveragePairs is how many pairs of an abstract state and an operation exist in that
 // configuration. It changes only with the model.
-const coveragePairs = 14412
+const coveragePairs = 16384
 
 // TestCoverage demands that random checks reach nine tenths of all pairs of an abstract
 // state and an operation, and that directed ones reach the rest.
 func TestCoverage(t *testing.T) {
-	cfg := coverageConfig()
+	cfg := props.CoverageConfig()
 	coverage, err := model.NewCoverage(cfg, model.Bounds{})
 	if err != nil {
 		t.Fatal(err)

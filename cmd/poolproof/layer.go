@@ -171,10 +171,7 @@ func layerTest(spec *layerSpec, out io.Writer) (func(*testing.T), error) {
 // workers, two sessions and three clients, with all that can happen to them.
 func cover(t *testing.T, target props.PoolTarget, spec *layerSpec) {
 	begin := time.Now()
-	target.Config = &model.Config{
-		MaxSize: 2, Clients: 3, Sessions: 2, SessionTTL: 1, BackoffMin: 1,
-		Offer: model.OfferAll(model.Size{Max: 1}, model.Size{Max: 2}),
-	}
+	target.Config = props.CoverageConfig()
 	coverage, err := model.NewCoverage(target.Config, model.Bounds{})
 	if err != nil {
 		t.Fatal(err)
