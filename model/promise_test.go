@@ -79,6 +79,8 @@ func TestPromiseRules(t *testing.T) {
 		promiseRest(0), promiseBack(4, 1, PromiseRelease, 1), promiseEnd(4, PromiseGranted), promiseGot(3, 1), promiseRest(0))
 	closedEarly := promiseJoin(leased(1, 1), promiseCallOf(2, PromiseClose), promiseEnd(2, PromiseGranted), promiseRest(0))
 	moved := promiseJoin(session(1), promiseMade(1), promiseGot(1, 1), session(2), promiseMade(2), promiseGot(2, 2))
+	told := promiseJoin(session(1), promiseMade(1), promiseGot(1, 1), promiseBack(3, 1, PromiseRelease, 1), promiseEnd(3, PromiseGranted),
+		session(2), promiseEnd(2, PromiseSessionLost))
 	reset := promiseJoin(leased(1, 1), promiseBack(2, 1, PromiseRelease, 1), promiseEnd(2, PromiseGranted),
 		promiseCallOf(3, PromiseReset), promiseEnd(3, PromiseGranted), promiseCallOf(4, PromiseAcquire), promiseGot(4, 1))
 	late := PromiseEvent{Kind: PromiseCallBegan, Call: 3, Client: 3, At: time.Hour}
@@ -108,17 +110,8 @@ func TestPromiseRules(t *testing.T) {
 		{"refused", PromiseSpec{}, promiseJoin(promiseCallOf(1, PromiseAcquire), promiseEnd(1, PromiseRefused)), "I7"},
 		{"refused though not full", PromiseSpec{RefusesWhenFull: true}, promiseJoin(promiseRest(0), promiseCallOf(1, PromiseAcquire), promiseEnd(1, PromiseRefused)), "I5"},
 		{"strict session moved", PromiseSpec{Affinity: PromiseStrict}, moved, "I8"},
-		{
-			"told of a loss that is none",
-			PromiseSpec{Affinity: PromiseStrict},
-			promiseJoin(session(1), promiseMade(1), promiseGot(1, 1), session(2), promiseEnd(2, PromiseSessionLost), promiseRest(0)), "I8",
-		},
-		{
-			"told of a loss before the end",
-			PromiseSpec{Affinity: PromiseStrict},
-			promiseJoin(session(1), promiseMade(1), promiseGot(1, 1), promiseBack(3, 1, PromiseRelease, 1), promiseEnd(3, PromiseGranted),
-				session(2), promiseEnd(2, PromiseSessionLost), promiseHook(PromiseDestroyBegan, 1), promiseRest(0)), "",
-		},
+		{"told of a loss that is none", PromiseSpec{Affinity: PromiseStrict}, promiseJoin(told, promiseRest(0)), "I8"},
+		{"told of a loss before the end", PromiseSpec{Affinity: PromiseStrict}, promiseJoin(told, promiseHook(PromiseDestroyBegan, 1), promiseRest(0)), ""},
 		{"session moved, not promised", PromiseSpec{}, moved, ""},
 		{"create failed for no reason", PromiseSpec{}, promiseJoin(promiseCallOf(1, PromiseAcquire), promiseEnd(1, PromiseCreateFailed)), "I10"},
 		{"create failed", PromiseSpec{}, promiseJoin(promiseCallOf(1, PromiseAcquire), promiseHook(PromiseCreateBegan, 1), failed, promiseEnd(1, PromiseCreateFailed), promiseRest(0)), ""},

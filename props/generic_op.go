@@ -39,6 +39,7 @@ func (v genVerb) String() string {
 	}[v]
 }
 
+// String returns the ending in a word.
 func (e Ending) String() string { return [...]string{"normal", "error", "panic", "goexit"}[e] }
 
 // genOp is one line of a script. Fields that its verb does not name are zero.
