@@ -17,18 +17,6 @@ import (
 	"github.com/poolproof/poolproof/pool/pooltest"
 )
 
-// unobserved is pooltest.New without its observer, for what the short cuts of the pool do:
-// a pool with an observer does not take them.
-func unobserved[T any](t *testing.T, cfg pool.Config[T]) *pool.Pool[T] {
-	t.Helper()
-	p, err := pool.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = p.Close() })
-	return p
-}
-
 // The release of a session's lease sets the timer for the session's end, although nothing
 // else happens in the pool afterwards.
 func TestSessionEndsInAQuietPool(t *testing.T) {
@@ -40,7 +28,7 @@ func TestSessionEndsInAQuietPool(t *testing.T) {
 			told = time.Now()
 			return nil
 		}
-		p := unobserved(t, cfg)
+		p := pooltest.New(t, cfg, pooltest.Unobserved())
 		lease, err := p.AcquireSession(t.Context(), "a")
 		if err != nil {
 			t.Fatal(err)
@@ -95,12 +83,12 @@ func TestMaxWaitersAsHighAsAnIntGoes(t *testing.T) {
 func TestStoppedWorkerIsNotReachable(t *testing.T) {
 	type big struct{ _ [1 << 20]byte }
 	var made atomic.Pointer[weak.Pointer[big]]
-	p := unobserved(t, pool.Config[*big]{MaxSize: 4, Start: func(context.Context, pool.WorkerID) (*big, error) {
+	p := pooltest.New(t, pool.Config[*big]{MaxSize: 4, Start: func(context.Context, pool.WorkerID) (*big, error) {
 		w := new(big)
 		to := weak.Make(w)
 		made.Store(&to)
 		return w, nil
-	}})
+	}}, pooltest.Unobserved())
 	func() {
 		lease, err := p.Acquire(t.Context())
 		if err != nil {
@@ -141,7 +129,7 @@ func TestLoggerThatPanicsKeepsNoStop(t *testing.T) {
 			stops++
 			return nil
 		}
-		p := unobserved(t, cfg)
+		p := pooltest.New(t, cfg, pooltest.Unobserved())
 		lease, err := p.Acquire(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -190,7 +178,7 @@ func TestEventsAndCountsWhileClosing(t *testing.T) {
 			}
 			return nil
 		}
-		p := unobserved(t, cfg)
+		p := pooltest.New(t, cfg, pooltest.Unobserved())
 		first, err := p.AcquireSession(t.Context(), "a")
 		if err != nil {
 			t.Fatal(err)

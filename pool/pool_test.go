@@ -333,11 +333,7 @@ func TestObserverPanicIsContainedAndSeqOrdersEvents(t *testing.T) {
 }
 
 func TestUncontendedPairsAllocateNothing(t *testing.T) {
-	p, err := pool.New(quick(2)) // not by pooltest, whose observer allocates
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
+	p := pooltest.New(t, quick(2), pooltest.Unobserved())
 	ctx := t.Context()
 	for _, id := range []pool.SessionID{"", "a"} {
 		got := testing.AllocsPerRun(1000, func() {

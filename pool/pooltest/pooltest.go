@@ -46,9 +46,10 @@ const DefaultDeadline = 10 * time.Second
 type Option func(*settings)
 
 type settings struct {
-	deadline time.Duration
-	monitor  time.Duration
-	leaks    bool
+	deadline   time.Duration
+	monitor    time.Duration
+	leaks      bool
+	unobserved bool
 }
 
 func newSettings(opts []Option) settings {
@@ -68,6 +69,10 @@ func Monitored(period time.Duration) Option { return func(s *settings) { s.monit
 // NoLeakCheck makes New leave out the check for leaks, which concerns the whole process
 // and so cannot be had in tests that run in parallel with others.
 func NoLeakCheck() Option { return func(s *settings) { s.leaks = false } }
+
+// Unobserved makes New leave Config.Observer as it is, for tests of what a pool does when
+// nobody observes it. WaitIdle, WaitStarted and WaitWaiting cannot be used with such a pool.
+func Unobserved() Option { return func(s *settings) { s.unobserved = true } }
 
 // Pool is a pool that New made: a pool.Pool whose events are watched.
 type Pool[T any] struct {
@@ -109,7 +114,7 @@ func New[T any](t testing.TB, cfg pool.Config[T], opts ...Option) *Pool[T] {
 		cfg.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	cfg.Logger = cfg.Logger.With("pool", p.name)
-	p.cfg = watched(cfg, p.watch)
+	p.cfg = watched(cfg, p.watch, s.unobserved)
 	made, err := pool.New(p.cfg)
 	if err != nil {
 		t.Fatalf("New: %v", err)
@@ -123,7 +128,7 @@ func New[T any](t testing.TB, cfg pool.Config[T], opts ...Option) *Pool[T] {
 }
 
 // watched returns cfg with Start and Observer reporting to w.
-func watched[T any](cfg pool.Config[T], w *watch) pool.Config[T] {
+func watched[T any](cfg pool.Config[T], w *watch, unobserved bool) pool.Config[T] {
 	if start := cfg.Start; start != nil {
 		cfg.Start = func(ctx context.Context, id pool.WorkerID) (T, error) {
 			worker, err := start(ctx, id)
@@ -132,6 +137,9 @@ func watched[T any](cfg pool.Config[T], w *watch) pool.Config[T] {
 			}
 			return worker, err
 		}
+	}
+	if unobserved {
+		return cfg
 	}
 	observer := cfg.Observer
 	cfg.Observer = func(e pool.Event) {
