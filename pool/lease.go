@@ -42,12 +42,16 @@ func (l Lease[T]) Revoked() bool {
 // Config.Usable says false the worker is discarded. It never blocks on other callers. On
 // a revoked lease it does nothing. It panics if the lease has ended already (I14).
 func (l Lease[T]) Release() {
-	l.mustHold("release")
-	if l.p.cfg.Usable != nil && !l.got.w.revoked.Load() {
-		l.p.askUsable(l.got.w, l.end)
+	if l.p != nil && l.p.cfg.Usable == nil {
+		l.end(nil)
 		return
 	}
-	l.end(nil)
+	l.mustHold("release")
+	if l.got.w.revoked.Load() {
+		l.end(nil)
+		return
+	}
+	l.p.askUsable(l.got.w, l.end)
 }
 
 // Discard ends the lease and has the worker stopped, with a *WorkerError that wraps
