@@ -12,7 +12,7 @@ func (p *Pool[T]) mustHold() {
 		}
 	}()
 	p.st.mustHold()
-	if p.st.alarm < p.armed {
+	if p.st.alarm != p.armed {
 		panic(fmt.Sprintf("pool: I9: a deadline at %v, the timer at %v", p.st.alarm, p.armed))
 	}
 }

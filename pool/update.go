@@ -44,12 +44,16 @@ func (p *Pool[T]) updateLocked(f func(*state)) {
 	}
 }
 
-// arm sets the timer if a deadline has come nearer. The caller holds the lock.
+// arm sets the timer to the next deadline. The caller holds the lock.
 func (p *Pool[T]) arm() {
-	if p.st.alarm < p.armed {
-		p.armed = p.st.alarm
-		p.timer.Reset(max(0, p.armed-p.clock()))
+	if p.st.alarm == p.armed {
+		return
 	}
+	if p.armed = p.st.alarm; p.armed == never {
+		p.timer.Stop()
+		return
+	}
+	p.timer.Reset(max(0, p.armed-p.clock()))
 }
 
 // prepare makes, under the lock, what update calls after it is released.
@@ -124,6 +128,7 @@ func (p *Pool[T]) begin(e effect) func() {
 			p.update(func(st *state) {
 				st.advance(p.clock())
 				land(st, err)
+				st.look()
 			})
 		})
 	}
