@@ -6,7 +6,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/poolproof/poolproof/model"
 )
@@ -202,7 +201,8 @@ func (r *genRun) start(o genOp) {
 	case model.PromiseAcquire:
 		if o.wait > 0 {
 			c.ctx, c.cancel = context.WithTimeout(context.Background(), o.wait)
-			ev.Deadline = time.Since(r.env.start) + o.wait
+			deadline, _ := c.ctx.Deadline() // not a later reading of the clock
+			ev.Deadline = deadline.Sub(r.env.start)
 		}
 		if o.session != "" {
 			r.used[o.session] = true
