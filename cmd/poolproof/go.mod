@@ -3,6 +3,7 @@ module github.com/poolproof/poolproof/cmd/poolproof
 go 1.26.0
 
 require (
+	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/poolproof/poolproof v0.0.0
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/spf13/cobra v1.10.2

@@ -38,6 +38,7 @@ const (
 type message struct {
 	Progress *progress     `json:"progress,omitempty"`
 	Result   *props.Result `json:"result,omitempty"`
+	Cost     *cost         `json:"cost,omitempty"`
 }
 
 type progress struct {
@@ -163,6 +164,13 @@ func layerTest(spec *layerSpec, out io.Writer) (func(*testing.T), error) {
 		if spec.Kind == kindMemory {
 			t.Run("Coverage", func(t *testing.T) { cover(t, target, spec) })
 			props.Verify(t, genericTarget(report))
+		}
+		if !t.Failed() {
+			took, err := costOf(t.Context(), spec.Kind, workers.cfg)
+			if err != nil {
+				t.Fatal("taking the cost of a call: ", err)
+			}
+			_ = report.out.Encode(message{Cost: took})
 		}
 	}, nil
 }

@@ -22,6 +22,7 @@ const quitGrace = 5 * time.Second
 // layerEnd is what became of a layer's process.
 type layerEnd struct {
 	rows    []row
+	cost    *cost           // nil unless it came so far
 	begun   map[subtest]int // checks done, by subtests that reported progress
 	output  string
 	err     error // how it ended, unless with code 0
@@ -135,6 +136,10 @@ func (e *layerEnd) read(report io.Reader, l *layer, show *display, alive func())
 		if m.Result != nil {
 			e.rows = append(e.rows, newRow(l, m.Result))
 			show.result(&e.rows[len(e.rows)-1])
+		}
+		if m.Cost != nil {
+			e.cost = m.Cost
+			e.cost.Layer = l.name
 		}
 	}
 }

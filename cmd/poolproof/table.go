@@ -61,6 +61,7 @@ type verification struct {
 	Seed     uint64   `json:"seed"`
 	Passed   bool     `json:"passed"`
 	Rows     []row    `json:"rows"`
+	Costs    []cost   `json:"costs,omitempty"`
 	Notes    []string `json:"notes,omitempty"`
 	Failures []string `json:"failures,omitempty"`
 }
@@ -86,6 +87,7 @@ func (v *verification) print(out io.Writer) error {
 			r.coverage(), r.Verdict, time.Duration(r.Seconds*float64(time.Second)).Round(time.Millisecond))
 	}
 	w.Flush()
+	printCosts(&b, v.Costs)
 	for _, n := range v.Notes {
 		fmt.Fprintf(&b, "note: %s\n", n)
 	}

@@ -47,6 +47,9 @@ says what it must speak. It is started many times over, in the current folder, w
 and what --env names, nothing else. A Python worker imports poolproof_worker.py (in the
 repository: pool/process/python), which Python finds in the folder of the script.
 
+At the end each layer's cost is taken: a pool of 2 workers is pinged by one client and by 4.
+These figures are shown side by side and judged by nobody.
+
 The results go to standard output, progress to standard error. A verdict is passed only
 if as many checks were executed as were asked for. An interrupted run (Ctrl-C, SIGTERM)
 prints what it has so far and exits with code 2.`,
@@ -156,6 +159,9 @@ func (f *verifyFlags) run(ctx context.Context, stderr io.Writer, layers []layer,
 		}
 		rows, failure := end.judged(l, ctx.Err() != nil)
 		report.Rows = append(report.Rows, rows...)
+		if end.cost != nil {
+			report.Costs = append(report.Costs, *end.cost)
+		}
 		if failure != "" {
 			report.Failures = append(report.Failures, failure)
 		}
