@@ -44,7 +44,7 @@ verified over them.
 
 With a COMMAND only that worker program is verified, as real processes; docs/protocol.md
 says what it must speak. It is started many times over, in the current folder, with PATH
-and what --env names, nothing else. A Python worker imports poolproof_worker.py (in the
+and what --env names, nothing else. A Python worker imports poolproof_worker (in the
 repository: pool/process/python), which Python finds in the folder of the script.
 
 At the end each layer's cost is taken: a pool of 2 workers is pinged by one client and by 4.

@@ -12,7 +12,7 @@
 //	})
 //
 // docs/protocol.md describes the wire. The worker's side of it is in package worker for
-// Go and in python/poolproof_worker.py for Python.
+// Go and in python/poolproof_worker for Python.
 //
 // The rules that hold here:
 //

@@ -223,19 +223,21 @@ run()
 
 func TestPythonRefusesAnOversizeFrame(t *testing.T) {
 	cfg := pythonConfig(t, `
-from poolproof_worker import _default, run
-answer = _default._answer
-def small(body):
-    reply = answer(body)
-    _default._limit = 10
-    return reply
-_default._answer = small
+from poolproof_worker import _channel, method, run
+
+@method
+def shrink() -> None:
+    _channel.claimed.limit = 60
+
 run()
 `)
 	w := start(t, cfg)
-	err := w.Call(t.Context(), "echo", map[string]string{"text": "longer than the limit"}, nil)
+	if err := w.Call(t.Context(), "shrink", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	err := w.Call(t.Context(), "shrink", []string{"longer than the limit that the worker has now"}, nil)
 	checkExit(t, "Call", err, process.ExitError{Kind: process.ExitCode, Code: 1})
-	if err == nil || !strings.Contains(err.Error(), "exceeds the limit of 10") {
+	if err == nil || !strings.Contains(err.Error(), "exceeds the limit of 60") {
 		t.Errorf("got %v, want the worker's complaint", err)
 	}
 }
@@ -257,14 +259,14 @@ run()
 func TestPythonForkedChildLeavesTheChannelAlone(t *testing.T) {
 	w := start(t, pythonConfig(t, `
 import os, signal, time
-from poolproof_worker import _CHANNEL, method, run
+from poolproof_worker import _channel, method, run
 
 @method
 def fork() -> int:
     child = os.fork()
     if child == 0:
         try:
-            os.write(_CHANNEL[1], b"garbage")
+            os.write(_channel.claimed._replies, b"garbage")
         finally:
             os._exit(0)
     return os.waitpid(child, 0)[1]

@@ -1,12 +1,13 @@
 // Package python holds the worker's side of docs/protocol.md for Python, and finds the
-// interpreter that runs it.
+// interpreter that runs it. README.md is for those who write workers with it.
 package python
 
 import (
 	"context"
-	_ "embed" // for the worker's source
+	"embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,31 +16,44 @@ import (
 
 // The names under which Write saves the files.
 const (
-	LibraryFile = "poolproof_worker.py"
-	DemoFile    = "demo.py"
+	PackageDir = "poolproof_worker" // the package that a worker imports
+	DemoFile   = "demo.py"
 )
 
-//go:embed poolproof_worker.py
-var library string
+//go:embed poolproof_worker/*.py poolproof_worker/py.typed demo.py
+var files embed.FS
 
-//go:embed demo.py
-var demo string
+// Files returns what Write saves: the package that a worker imports as poolproof_worker,
+// under PackageDir, and the demo.
+func Files() fs.FS { return files }
 
-// Source returns the library that a worker imports as poolproof_worker. Run by itself it
-// is a worker whose only method is echo.
-func Source() string { return library }
+// Demo returns a worker with the methods of worker.Demo. It imports the package.
+func Demo() string {
+	demo, err := files.ReadFile(DemoFile)
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	return string(demo)
+}
 
-// Demo returns a worker with the methods of worker.Demo. It imports the library.
-func Demo() string { return demo }
-
-// Write saves the library and the demo in dir, which the caller owns, so that programs in
-// dir can import the library. It replaces files of these names. The error is the file
+// Write saves the package and the demo in dir, which the caller owns, so that programs in
+// dir can import the package. It replaces files of these names. The error is the file
 // system's.
 func Write(dir string) error {
-	return errors.Join(
-		os.WriteFile(filepath.Join(dir, LibraryFile), []byte(library), 0o644),
-		os.WriteFile(filepath.Join(dir, DemoFile), []byte(demo), 0o644),
-	)
+	return fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(dir, filepath.FromSlash(path))
+		if entry.IsDir() {
+			return os.MkdirAll(target, 0o755)
+		}
+		content, err := files.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(target, content, 0o644)
+	})
 }
 
 // Command returns a command that runs the python3 in PATH with args, for
