@@ -5,9 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/poolproof/poolproof/pool"
@@ -24,7 +23,8 @@ const (
 // is required.
 type Config struct {
 	// Command is the program and its arguments. A program without a slash is looked up
-	// in the host's PATH.
+	// in the host's PATH; one with a slash is relative to the host's working directory,
+	// whatever Dir is.
 	Command []string
 	// Dial, in place of Command, gives the channel to a worker that is no process of
 	// ours, such as one end of a net.Pipe that package worker serves. It should return
@@ -38,6 +38,32 @@ type Config struct {
 	// listed, and ChannelVariable. An entry "KEY=value" sets a variable; "KEY" alone
 	// hands on the host's value, if there is one.
 	Env []string
+	// AddressSpace bounds the memory, in bytes, that the process and each that it starts
+	// may map (RLIMIT_AS): beyond it allocations fail, which a Python program sees as a
+	// MemoryError. What the program maps before the limit is set, as told below, counts
+	// but stays. An interpreter maps far more than it uses. Zero: the host's limit.
+	AddressSpace int64
+	// OpenFiles bounds the descriptors of the process and each that it starts
+	// (RLIMIT_NOFILE). Zero: the host's limit. Range: from 16.
+	//
+	// AddressSpace, OpenFiles and CoreDumps are set from outside, as soon as the program
+	// has been executed and before hello is sent: the first moments of a start, and
+	// processes that it starts in them, are not bounded. None raises what the host itself
+	// is limited to; a process with CAP_SYS_RESOURCE may raise its own.
+	OpenFiles int
+	// CoreDumps lets a crash leave an image of the process's memory, where the host's own
+	// limit and the machine's settings say so. False: none (RLIMIT_CORE is 0), as they
+	// are large, hold up the end, and show what a worker was given.
+	CoreDumps bool
+	// Umask is the process's file mode creation mask from its first instruction on; the
+	// host's own does not change. It requires that a thread may call unshare(CLONE_FS),
+	// which some containers forbid; then Start fails. Nil: the host's. Range: 0 to 0777.
+	Umask *fs.FileMode
+	// Nice is added to the host's niceness, from the process's first instruction on.
+	// Negative values need a privilege. Zero: the host's. Range: -20 to 19; the kernel
+	// bounds the sum likewise.
+	Nice int
+
 	// Stdio makes standard input and output the channel, for programs that cannot use
 	// descriptors 3 and 4. Then only standard error is logged.
 	Stdio bool
@@ -96,42 +122,22 @@ func (cfg *Config) validate() error {
 	}
 	complain(len(cfg.Command) == 0 && cfg.Dial == nil, "Command and Dial are both missing; one is required")
 	complain(len(cfg.Command) > 0 && cfg.Dial != nil, "Command and Dial are both set; only one may be")
-	complain(len(cfg.Command) > 0 && cfg.Command[0] == "", "Command[0] is empty; it must name a program")
 	complain(cfg.FrameLimit < 0 || cfg.FrameLimit > maxFrameLimit,
 		"FrameLimit is %d; it must be from 0 to %d", cfg.FrameLimit, maxFrameLimit)
 	complain(cfg.CloseGrace < 0, "CloseGrace is %v; it must not be negative", cfg.CloseGrace)
 	complain(cfg.TermGrace < 0, "TermGrace is %v; it must not be negative", cfg.TermGrace)
 	complain(cfg.KillGrace < 0, "KillGrace is %v; it must not be negative", cfg.KillGrace)
-	for _, entry := range cfg.Env {
-		name, _, _ := strings.Cut(entry, "=")
-		complain(name == "", "Env has the entry %q; it must have a name", entry)
-		complain(name == ChannelVariable, "Env sets %s; the channel is chosen by Stdio", ChannelVariable)
-		complain(strings.ContainsRune(entry, 0), "Env has the entry %q; it must not hold a zero byte", entry)
-	}
-	return errors.Join(errs...)
+	prog := cfg.program()
+	return errors.Join(append(errs, prog.complaints("Config"))...)
 }
 
-// environment returns all variables of the process; lookup finds the host's.
-func (cfg *Config) environment(lookup func(string) (string, bool)) []string {
-	channel := "3,4"
-	if cfg.Stdio {
-		channel = "0,1"
+// program returns what to execute.
+func (cfg *Config) program() program {
+	return program{
+		command: cfg.Command, dir: cfg.Dir, env: cfg.Env,
+		addressSpace: cfg.AddressSpace, openFiles: cfg.OpenFiles, coreDumps: cfg.CoreDumps,
+		umask: cfg.Umask, nice: cfg.Nice,
 	}
-	env := []string{ChannelVariable + "=" + channel}
-	hasPath := false
-	for _, entry := range cfg.Env {
-		name, _, set := strings.Cut(entry, "=")
-		hasPath = hasPath || name == "PATH"
-		if set {
-			env = append(env, entry)
-		} else if value, ok := lookup(name); ok {
-			env = append(env, name+"="+value)
-		}
-	}
-	if path, ok := lookup("PATH"); ok && !hasPath {
-		env = append(env, "PATH="+path)
-	}
-	return env
 }
 
 // open makes the channel to a new worker and, unless that comes from Dial, its process.
@@ -140,5 +146,5 @@ func (cfg *Config) open(ctx context.Context, id pool.WorkerID) (io.ReadWriteClos
 		channel, err := cfg.Dial(ctx, id)
 		return channel, nil, err
 	}
-	return launch(cfg, id, cfg.environment(os.LookupEnv))
+	return launch(cfg, id)
 }

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
@@ -11,20 +12,16 @@ func TestEnvironmentHoldsOnlyWhatIsListed(t *testing.T) {
 	lookup := func(name string) (string, bool) { v, ok := host[name]; return v, ok }
 	for _, test := range []struct {
 		name string
-		cfg  Config
+		list []string
 		want []string
 	}{
-		{"nothing listed", Config{}, []string{"POOLPROOF_CHANNEL=3,4", "PATH=/bin"}},
-		{"stdio", Config{Stdio: true}, []string{"POOLPROOF_CHANNEL=0,1", "PATH=/bin"}},
-		{
-			"set and handed on",
-			Config{Env: []string{"A=b=c", "HOME", "ABSENT"}},
-			[]string{"POOLPROOF_CHANNEL=3,4", "A=b=c", "HOME=/root", "PATH=/bin"},
-		},
-		{"own path", Config{Env: []string{"PATH=/usr/bin"}}, []string{"POOLPROOF_CHANNEL=3,4", "PATH=/usr/bin"}},
-		{"empty path", Config{Env: []string{"PATH="}}, []string{"POOLPROOF_CHANNEL=3,4", "PATH="}},
+		{"nothing listed", nil, []string{"OWN=1", "PATH=/bin"}},
+		{"set and handed on", []string{"A=b=c", "HOME", "ABSENT"}, []string{"OWN=1", "A=b=c", "HOME=/root", "PATH=/bin"}},
+		{"own path", []string{"PATH=/usr/bin"}, []string{"OWN=1", "PATH=/usr/bin"}},
+		{"empty path", []string{"PATH="}, []string{"OWN=1", "PATH="}},
 	} {
-		if got := test.cfg.environment(lookup); !slices.Equal(got, test.want) {
+		prog := program{env: test.list}
+		if got := prog.environment("OWN=1", lookup); !slices.Equal(got, test.want) {
 			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
 		}
 	}
@@ -33,15 +30,20 @@ func TestEnvironmentHoldsOnlyWhatIsListed(t *testing.T) {
 func TestValidateReportsEveryComplaint(t *testing.T) {
 	cfg := Config{
 		FrameLimit: -1, CloseGrace: -1, TermGrace: -1, KillGrace: -1,
-		Env: []string{"=x", "POOLPROOF_CHANNEL=5,6", "A=\x00"},
+		Command: []string{"", "a\x00"}, Dir: "\x00",
+		Env:          []string{"=x", "POOLPROOF_CHANNEL=5,6", "POOLPROOF_FORK_SERVER=3", "A=\x00"},
+		AddressSpace: -1, OpenFiles: 3, Umask: new(fs.FileMode(0o1000)), Nice: 20,
 	}
 	err := cfg.validate()
 	if err == nil {
 		t.Fatal("got no error")
 	}
 	for _, want := range []string{
-		"Command and Dial", "FrameLimit", "CloseGrace", "TermGrace", "KillGrace",
-		`entry "=x"`, "sets POOLPROOF_CHANNEL", `entry "A=\x00"`,
+		"FrameLimit is -1; it must be from 0 to 2147483647", "CloseGrace is -1ns", "TermGrace is -1ns", "KillGrace is -1ns",
+		"Command[0] is empty", `Command[1] is "a\x00"`, `Dir is "\x00"`,
+		`entry "=x"`, "sets POOLPROOF_CHANNEL", "sets POOLPROOF_FORK_SERVER", `entry "A=\x00"`,
+		"AddressSpace is -1 bytes; it must not be negative", "OpenFiles is 3; it must be 0 or at least 16",
+		"Umask is 01000; it must be from 0 to 0777", "Nice is 20; it must be from -20 to 19",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("no complaint about %s in:\n%v", want, err)

@@ -46,7 +46,7 @@ func (k ExitKind) String() string {
 // ExitError reports that a worker's process has ended and how. It has been reaped, and
 // what was left of its process group has been killed.
 type ExitError struct {
-	ID     pool.WorkerID
+	ID     pool.WorkerID // zero: a fork server
 	PID    int
 	Kind   ExitKind
 	Code   int            // for ExitCode
@@ -69,7 +69,7 @@ func (e *ExitError) Error() string {
 	case ExitOutOfMemory:
 		how = "was killed, probably for want of memory"
 	}
-	return fmt.Sprintf("process: worker %d, pid %d, %s%s", e.ID, e.PID, how, lastWords(e.Output))
+	return fmt.Sprintf("process: %s, pid %d, %s%s", whose(e.ID), e.PID, how, lastWords(e.Output))
 }
 
 // lastWords quotes the last line of a worker's output, for messages.

@@ -22,7 +22,7 @@ type osProcess struct {
 	exit   *ExitError
 }
 
-func launch(*Config, pool.WorkerID, []string) (io.ReadWriteCloser, *osProcess, error) {
+func launch(*Config, pool.WorkerID) (io.ReadWriteCloser, *osProcess, error) {
 	return nil, nil, fmt.Errorf("process: worker processes need Linux: %w", errors.ErrUnsupported)
 }
 

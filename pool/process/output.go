@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -25,14 +26,24 @@ type output struct {
 		SetReadDeadline(time.Time) error
 	}
 	logger *slog.Logger
+	owner  slog.Attr     // what the log says whose output it is
 	ended  chan struct{} // closed when copy has returned
 
 	mu   sync.Mutex
 	kept []byte // guarded by mu: up to twice tailBytes
 }
 
+// newOutput returns the output of a worker, or of a fork server if id is 0.
+func newOutput(id pool.WorkerID, source *os.File, logger *slog.Logger) output {
+	owner := slog.Uint64("worker", uint64(id))
+	if id == 0 {
+		owner = slog.Bool("fork_server", true)
+	}
+	return output{source: source, logger: logger, owner: owner, ended: make(chan struct{})}
+}
+
 // copy logs lines until the end of the source, which it closes.
-func (o *output) copy(id pool.WorkerID, pid int) {
+func (o *output) copy(pid int) {
 	defer close(o.ended)
 	defer o.source.Close()
 	lines := bufio.NewReaderSize(o.source, lineBytes)
@@ -41,7 +52,7 @@ func (o *output) copy(id pool.WorkerID, pid int) {
 		if len(line) > 0 {
 			o.keep(line)
 			o.logger.LogAttrs(context.Background(), slog.LevelInfo, "worker output",
-				slog.Uint64("worker", uint64(id)), slog.Int("pid", pid),
+				o.owner, slog.Int("pid", pid),
 				slog.String("line", strings.ToValidUTF8(strings.TrimRight(string(line), "\r\n"), "\uFFFD")))
 		}
 		if err != nil && err != bufio.ErrBufferFull {
