@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/poolproof/poolproof/pool"
@@ -19,13 +20,17 @@ const (
 	DefaultKillGrace  = 2 * time.Second
 )
 
-// Config says how to start, talk to and stop workers. Exactly one of Command and Dial
+// Config says how to start, talk to and stop workers. Exactly one of Command, Fork and Dial
 // is required.
 type Config struct {
 	// Command is the program and its arguments. A program without a slash is looked up
 	// in the host's PATH; one with a slash is relative to the host's working directory,
 	// whatever Dir is.
 	Command []string
+	// Fork, in place of Command, has a fork server make the processes. What they execute,
+	// and Dir, Env, AddressSpace, OpenFiles, CoreDumps, Umask and Nice, are set in its
+	// ForkConfig. It remains its owner's, who closes it after the pool.
+	Fork *ForkServer
 	// Dial, in place of Command, gives the channel to a worker that is no process of
 	// ours, such as one end of a net.Pipe that package worker serves. It should return
 	// when ctx ends. The Worker owns the channel; closing it must unblock its reads and
@@ -120,14 +125,23 @@ func (cfg *Config) validate() error {
 			errs = append(errs, fmt.Errorf("process: Config."+format, args...))
 		}
 	}
-	complain(len(cfg.Command) == 0 && cfg.Dial == nil, "Command and Dial are both missing; one is required")
-	complain(len(cfg.Command) > 0 && cfg.Dial != nil, "Command and Dial are both set; only one may be")
+	ways := 0
+	for _, way := range []bool{len(cfg.Command) > 0, cfg.Fork != nil, cfg.Dial != nil} {
+		if way {
+			ways++
+		}
+	}
+	complain(ways != 1, "Command, Fork and Dial: %d of them are set; it must be exactly one", ways)
 	complain(cfg.FrameLimit < 0 || cfg.FrameLimit > maxFrameLimit,
 		"FrameLimit is %d; it must be from 0 to %d", cfg.FrameLimit, maxFrameLimit)
 	complain(cfg.CloseGrace < 0, "CloseGrace is %v; it must not be negative", cfg.CloseGrace)
 	complain(cfg.TermGrace < 0, "TermGrace is %v; it must not be negative", cfg.TermGrace)
 	complain(cfg.KillGrace < 0, "KillGrace is %v; it must not be negative", cfg.KillGrace)
 	prog := cfg.program()
+	if fields := prog.set(); cfg.Fork != nil && len(fields) > 0 {
+		complain(true, "Fork is set, so %s must not be; ForkConfig has them", strings.Join(fields, ", "))
+	}
+	complain(cfg.Fork != nil && cfg.Stdio, "Stdio is set; with Fork the channel is always at descriptors 3 and 4")
 	return errors.Join(append(errs, prog.complaints("Config"))...)
 }
 
@@ -145,6 +159,9 @@ func (cfg *Config) open(ctx context.Context, id pool.WorkerID) (io.ReadWriteClos
 	if cfg.Dial != nil {
 		channel, err := cfg.Dial(ctx, id)
 		return channel, nil, err
+	}
+	if cfg.Fork != nil {
+		return cfg.Fork.launch(ctx, cfg, id)
 	}
 	return launch(cfg, id)
 }

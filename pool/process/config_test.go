@@ -1,10 +1,14 @@
 package process
 
 import (
+	"context"
+	"io"
 	"io/fs"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/poolproof/poolproof/pool"
 )
 
 func TestEnvironmentHoldsOnlyWhatIsListed(t *testing.T) {
@@ -47,6 +51,40 @@ func TestValidateReportsEveryComplaint(t *testing.T) {
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("no complaint about %s in:\n%v", want, err)
+		}
+	}
+}
+
+func TestConfigTakesOneKindOfWorker(t *testing.T) {
+	dial := func(context.Context, pool.WorkerID) (io.ReadWriteCloser, error) { return nil, nil }
+	for _, test := range []struct {
+		name string
+		cfg  Config
+		says string
+	}{
+		{"none", Config{}, "Command, Fork and Dial: 0 of them are set; it must be exactly one"},
+		{"two", Config{Command: []string{"x"}, Dial: dial}, "2 of them are set"},
+		{
+			"fork with its own",
+			Config{Fork: &ForkServer{}, Dir: "/", Env: []string{"A"}, AddressSpace: 1, OpenFiles: 16, CoreDumps: true, Umask: new(fs.FileMode), Nice: 1},
+			"Fork is set, so Dir, Env, AddressSpace, OpenFiles, CoreDumps, Umask, Nice must not be",
+		},
+		{"fork on stdio", Config{Fork: &ForkServer{}, Stdio: true}, "Stdio is set"},
+	} {
+		if err := test.cfg.validate(); err == nil || !strings.Contains(err.Error(), test.says) {
+			t.Errorf("%s: got %v, want %q", test.name, err, test.says)
+		}
+	}
+}
+
+func TestForkConfigReportsEveryComplaint(t *testing.T) {
+	_, err := NewForkServer(ForkConfig{StartTimeout: -1, AnswerTimeout: -1, CloseGrace: -1, TermGrace: -1, KillGrace: -1, Nice: -21})
+	for _, want := range []string{
+		"ForkConfig.Command is missing", "StartTimeout is -1ns", "AnswerTimeout is -1ns",
+		"CloseGrace is -1ns", "TermGrace is -1ns", "KillGrace is -1ns", "ForkConfig.Nice is -21",
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("no complaint %q in:\n%v", want, err)
 		}
 	}
 }

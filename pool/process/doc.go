@@ -40,6 +40,11 @@
 //     program with set-user-ID or capabilities is executed; end of file on the channel
 //     then ends the worker.
 //
-// Each process costs the host one thread, which sleeps until its end, and four
-// descriptors.
+//   - Where Config.Fork names a ForkServer, that makes the processes, in a fraction of the
+//     time that a program takes to load. The same rules hold. When the server ends, its
+//     workers end with it and are reported (ExitForkServer), and the next start begins
+//     another. Before Linux 6.9 the children of such workers are out of reach then.
+//
+// Each process costs the host four descriptors and, unless a fork server made it, one
+// thread, which sleeps until its end.
 package process

@@ -24,6 +24,9 @@ const (
 	// of processes killed for want of memory rose. This is a best guess: the count is
 	// the machine's, and a kernel that hides it leaves ExitSignal.
 	ExitOutOfMemory
+	// ExitForkServer is death, in whatever way, with the fork server that the process
+	// came from.
+	ExitForkServer
 )
 
 // String returns the name of the kind in lower case.
@@ -39,6 +42,8 @@ func (k ExitKind) String() string {
 		return "signal"
 	case ExitOutOfMemory:
 		return "out of memory"
+	case ExitForkServer:
+		return "fork server"
 	}
 	return fmt.Sprintf("ExitKind(%d)", uint8(k))
 }
@@ -51,8 +56,12 @@ type ExitError struct {
 	Kind   ExitKind
 	Code   int            // for ExitCode
 	Signal syscall.Signal // for ExitSignal and ExitOutOfMemory
+	Server error          // for ExitForkServer: why that ended
 	Output string         // the last of what it printed, at most tailBytes
 }
+
+// Unwrap returns Server.
+func (e *ExitError) Unwrap() error { return e.Server }
 
 // Error says how the process ended and quotes the last line of its output.
 func (e *ExitError) Error() string {
@@ -68,6 +77,8 @@ func (e *ExitError) Error() string {
 		how = fmt.Sprintf("was killed by signal %d (%v)", int(e.Signal), e.Signal)
 	case ExitOutOfMemory:
 		how = "was killed, probably for want of memory"
+	case ExitForkServer:
+		how = fmt.Sprintf("ended with its fork server (%v)", e.Server)
 	}
 	return fmt.Sprintf("process: %s, pid %d, %s%s", whose(e.ID), e.PID, how, lastWords(e.Output))
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,22 @@ func newHandle(pid, pidfd int) (*handle, error) {
 		return nil, fmt.Errorf("pidfd of the new process: %w", err)
 	}
 	return &handle{pid: pid, pidfd: os.NewFile(uintptr(pidfd), fmt.Sprintf("process %d", pid))}, nil
+}
+
+// verify checks that the pidfd, which came from another process, is that of the pid.
+func (h *handle) verify() error {
+	var info []byte
+	var err error
+	if controlErr := h.control(func(fd int) { info, err = os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", fd)) }); controlErr != nil {
+		return controlErr
+	}
+	if err != nil {
+		return fmt.Errorf("asking what a descriptor is: %w", err)
+	}
+	if !strings.Contains(string(info), fmt.Sprintf("\nPid:\t%d\n", h.pid)) {
+		return fmt.Errorf("%w: the descriptor that came with process %d is not its pidfd", ErrProtocol, h.pid)
+	}
+	return nil
 }
 
 // awaitDeath blocks until the process is dead, reaped or not. It takes no thread.

@@ -12,7 +12,9 @@ import (
 // LaunchError reports that the process of a worker, or of a fork server, could not be
 // made; nothing of it is left. Err wraps fs.ErrNotExist if the program, its interpreter or
 // the working directory is missing, and fs.ErrPermission if one of them, or a limit that
-// was asked for, is denied. Retrying cannot help until that is mended.
+// was asked for, is denied; retrying cannot help until that is mended. Where a fork server
+// was to make the process, Err may be why that ended (*ExitError, *VersionError,
+// ErrProtocol), or what it said; retrying then starts another.
 type LaunchError struct {
 	ID      pool.WorkerID // zero: a fork server
 	Command string        // the program that was asked for
@@ -92,6 +94,28 @@ func orZero(mode *fs.FileMode) uint32 {
 		return 0
 	}
 	return uint32(*mode)
+}
+
+// set returns the names of the fields that are not zero.
+func (p *program) set() (names []string) {
+	for _, field := range []struct {
+		name string
+		set  bool
+	}{
+		{"Command", len(p.command) > 0},
+		{"Dir", p.dir != ""},
+		{"Env", len(p.env) > 0},
+		{"AddressSpace", p.addressSpace != 0},
+		{"OpenFiles", p.openFiles != 0},
+		{"CoreDumps", p.coreDumps},
+		{"Umask", p.umask != nil},
+		{"Nice", p.nice != 0},
+	} {
+		if field.set {
+			names = append(names, field.name)
+		}
+	}
+	return names
 }
 
 // environment returns all variables of the process: own, then those listed. lookup finds

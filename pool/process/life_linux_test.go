@@ -20,7 +20,8 @@ func lifeRoles() map[string]func(methods map[string]worker.Method) {
 			methods["limits"] = worker.Func(func(context.Context, struct{}) (limits, error) { return ownLimits() })
 			worker.Main(methods)
 		},
-		"denied": func(map[string]worker.Method) { playDenied() },
+		"denied":     func(map[string]worker.Method) { playDenied() },
+		"old-kernel": func(map[string]worker.Method) { playOldKernel() },
 	}
 }
 
@@ -82,6 +83,20 @@ func deny(call int, err unix.Errno) {
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
 	}
 	install(program)
+}
+
+// denyGroupSignals has the kernel refuse to signal a group by a pidfd, as it did before
+// Linux 6.9.
+func denyGroupSignals() {
+	const call, flags = 0, 16 + 3*8 // where the number and the fourth argument are
+	install([]unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: call},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 3, K: unix.SYS_PIDFD_SEND_SIGNAL},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: flags},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: 1, K: 0},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EINVAL)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	})
 }
 
 // install makes a filter of system calls that of every thread of this process.

@@ -47,6 +47,10 @@ func play(role string) {
 		part(methods)
 		return
 	}
+	if part, ok := forkerRoles()[role]; ok {
+		part(newForker())
+		return
+	}
 	switch role {
 	case "demo":
 		worker.Main(methods)
@@ -144,10 +148,12 @@ func roleConfig(role string) process.Config {
 }
 
 // start starts a worker that is stopped when the test ends, after which nothing of it may
-// be left.
+// be left. Where a fork server makes it, whoever has that checks for leftovers.
 func start(t *testing.T, cfg process.Config) *process.Worker {
 	t.Helper()
-	checkLeftovers(t)
+	if cfg.Fork == nil {
+		checkLeftovers(t)
+	}
 	w, err := process.Start(t.Context(), cfg, 1)
 	if err != nil {
 		t.Fatal(err)

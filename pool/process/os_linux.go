@@ -29,7 +29,7 @@ type osProcess struct {
 	exit   *ExitError    // set once reaped, with the group dead and the output read
 
 	mu     sync.Mutex
-	reaped bool // guarded by mu: the number may be anyone's
+	reaped bool // guarded by mu: it may be, so the number may be another's
 	killed bool // guarded by mu: we sent SIGKILL
 }
 
@@ -109,6 +109,14 @@ func (p *osProcess) signal(sig syscall.Signal) {
 	defer p.mu.Unlock()
 	p.killed = p.killed || sig == syscall.SIGKILL && !p.reaped
 	p.handle.signal(sig, !p.reaped)
+}
+
+// orphan kills a process whose fork server has ended, so that anyone may have reaped it.
+func (p *osProcess) orphan() {
+	p.mu.Lock()
+	p.reaped = true
+	p.mu.Unlock()
+	p.signal(syscall.SIGKILL)
 }
 
 func (p *osProcess) pid() int { return p.handle.pid }

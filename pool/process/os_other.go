@@ -3,6 +3,7 @@
 package process
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -29,3 +30,14 @@ func launch(*Config, pool.WorkerID) (io.ReadWriteCloser, *osProcess, error) {
 func (p *osProcess) signal(syscall.Signal) {}
 
 func (p *osProcess) pid() int { return 0 }
+
+// forkRun is never made here.
+type forkRun struct{}
+
+func (s *ForkServer) launch(context.Context, *Config, pool.WorkerID) (io.ReadWriteCloser, *osProcess, error) {
+	return nil, nil, fmt.Errorf("process: fork servers need Linux: %w", errors.ErrUnsupported)
+}
+
+func (s *ForkServer) shutdown() error { return nil }
+
+func (r *forkRun) pid() int { return 0 }

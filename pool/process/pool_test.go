@@ -21,7 +21,9 @@ import (
 // workers may be left.
 func newPool(t *testing.T, cfg process.Config, poolCfg pool.Config[*process.Worker]) *pool.Pool[*process.Worker] {
 	t.Helper()
-	checkLeftovers(t)
+	if cfg.Fork == nil {
+		checkLeftovers(t)
+	}
 	p, err := process.NewPool(cfg, poolCfg)
 	if err != nil {
 		t.Fatal(err)
