@@ -49,7 +49,7 @@ type progress struct {
 }
 
 // runWorker is the program of the Go workers.
-func runWorker() { worker.Main(worker.Demo(nil)) }
+func runWorker() { worker.Main(worker.Demo(nil), worker.DemoOptions()...) }
 
 // The kinds of layers.
 const (
@@ -214,7 +214,7 @@ func wireConfig() process.Config {
 		host, far := net.Pipe()
 		go func() {
 			defer far.Close()
-			_ = worker.Serve(context.Background(), far, worker.Demo(func(int) { far.Close() }))
+			_ = worker.Serve(context.Background(), far, worker.Demo(func(int) { far.Close() }), worker.DemoOptions()...)
 		}()
 		return host, nil
 	}}

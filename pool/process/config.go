@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,10 @@ const (
 	DefaultCloseGrace = 2 * time.Second
 	DefaultTermGrace  = 2 * time.Second
 	DefaultKillGrace  = 2 * time.Second
+
+	DefaultCancelGrace     = 250 * time.Millisecond
+	DefaultSharedMemory    = 8 << 20
+	DefaultSharedThreshold = 32 << 10
 )
 
 // Config says how to start, talk to and stop workers. Exactly one of Command, Fork and Dial
@@ -77,6 +82,21 @@ type Config struct {
 	// DefaultFrameLimit. Range: up to 2 GiB - 1.
 	FrameLimit int
 
+	// SharedMemory is the size in bytes of the memory that each process is offered for
+	// large payloads, half of it for each direction, rounded up to whole pages. It is
+	// used as far as payloads have needed it, until the worker's end. Payloads beyond a
+	// half go through the pipe, as do all if the worker does not support this, if the
+	// kernel has no such memory, or with Dial. Zero: DefaultSharedMemory. Negative: none.
+	SharedMemory int
+	// SharedThreshold is the size in bytes from which a request's payload goes through
+	// shared memory; smaller ones are faster through the pipe. Zero:
+	// DefaultSharedThreshold.
+	SharedThreshold int
+
+	// CancelGrace is how long a worker has to end a call that was cancelled, if it has
+	// announced that it can, and a stream. It comes on top of the deadline of the call.
+	// Zero: DefaultCancelGrace. Negative: nothing is cancelled, the worker is lost.
+	CancelGrace time.Duration
 	// CloseGrace is how long Stop waits after closing the channel. Zero:
 	// DefaultCloseGrace.
 	CloseGrace time.Duration
@@ -86,10 +106,15 @@ type Config struct {
 	// DefaultKillGrace. The three together should fit into pool.Config.StopTimeout.
 	KillGrace time.Duration
 
-	// Logger gets what the processes print, line by line, with the worker's ID. It
-	// should be fast: while it blocks, so do workers that print, and their ends. Nil:
-	// discarded.
+	// Logger gets what the processes print, line by line, and the log notifications of
+	// workers, with the worker's ID. It should be fast: while it blocks, so do workers
+	// that print, and the ends of workers; of the notifications at most 256, or 1 MiB,
+	// wait for it and others are dropped, which is logged. Nil: discarded.
 	Logger *slog.Logger
+	// OnNotification is told of a worker's other notifications, but for those that the
+	// protocol defines, one at a time for each worker. What holds for a slow Logger
+	// holds for it; params are its to keep, nil if there are none. Nil: nobody is told.
+	OnNotification func(id pool.WorkerID, method string, params json.RawMessage)
 	// OnExit is told, once and on a goroutine of its own, that a started worker is of
 	// no more use although Stop has not been called: its process exited, or its channel
 	// broke. cause wraps ErrBroken, and *ExitError where the process exited. The worker
@@ -101,6 +126,15 @@ type Config struct {
 func (cfg Config) withDefaults() Config {
 	if cfg.FrameLimit == 0 {
 		cfg.FrameLimit = DefaultFrameLimit
+	}
+	if cfg.SharedMemory == 0 {
+		cfg.SharedMemory = DefaultSharedMemory
+	}
+	if cfg.SharedThreshold == 0 {
+		cfg.SharedThreshold = DefaultSharedThreshold
+	}
+	if cfg.CancelGrace == 0 {
+		cfg.CancelGrace = DefaultCancelGrace
 	}
 	if cfg.CloseGrace == 0 {
 		cfg.CloseGrace = DefaultCloseGrace
@@ -134,6 +168,8 @@ func (cfg *Config) validate() error {
 	complain(ways != 1, "Command, Fork and Dial: %d of them are set; it must be exactly one", ways)
 	complain(cfg.FrameLimit < 0 || cfg.FrameLimit > maxFrameLimit,
 		"FrameLimit is %d; it must be from 0 to %d", cfg.FrameLimit, maxFrameLimit)
+	complain(cfg.SharedMemory > maxFrameLimit, "SharedMemory is %d; it must be at most %d", cfg.SharedMemory, maxFrameLimit)
+	complain(cfg.SharedThreshold < 0, "SharedThreshold is %d; it must not be negative", cfg.SharedThreshold)
 	complain(cfg.CloseGrace < 0, "CloseGrace is %v; it must not be negative", cfg.CloseGrace)
 	complain(cfg.TermGrace < 0, "TermGrace is %v; it must not be negative", cfg.TermGrace)
 	complain(cfg.KillGrace < 0, "KillGrace is %v; it must not be negative", cfg.KillGrace)
@@ -154,14 +190,38 @@ func (cfg *Config) program() program {
 	}
 }
 
-// open makes the channel to a new worker and, unless that comes from Dial, its process.
-func (cfg *Config) open(ctx context.Context, id pool.WorkerID) (io.ReadWriteCloser, *osProcess, error) {
+// open makes the channel to a new worker and, unless that comes from Dial, its process,
+// which inherits memory if there is any.
+func (cfg *Config) open(ctx context.Context, id pool.WorkerID, memory *sharedMemory) (io.ReadWriteCloser, *osProcess, error) {
 	if cfg.Dial != nil {
 		channel, err := cfg.Dial(ctx, id)
 		return channel, nil, err
 	}
 	if cfg.Fork != nil {
-		return cfg.Fork.launch(ctx, cfg, id)
+		return cfg.Fork.launch(ctx, cfg, id, memory.inherited()...)
 	}
-	return launch(cfg, id)
+	return launch(cfg, id, memory.inherited()...)
+}
+
+// shareMemory makes the memory to be shared with a process, or returns nil if there is to
+// be none.
+func (cfg *Config) shareMemory() *sharedMemory {
+	if cfg.Dial != nil || cfg.SharedMemory < 0 {
+		return nil
+	}
+	memory, err := newSharedMemory(cfg.SharedMemory)
+	if err != nil {
+		cfg.Logger.Warn("no shared memory, payloads go through the pipe", "error", err)
+		return nil
+	}
+	return memory
+}
+
+// sharedDescriptor is the descriptor that a process finds shared memory at: the first
+// behind the standard ones and the channel's.
+func (cfg *Config) sharedDescriptor() int {
+	if cfg.Stdio {
+		return 3
+	}
+	return 5
 }

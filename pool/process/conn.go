@@ -4,51 +4,83 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"sync"
 	"time"
+
+	"github.com/poolproof/poolproof/pool"
+	"github.com/poolproof/poolproof/pool/process/internal/wire"
 )
 
-// conn carries calls over a channel, one at a time:
+// conn carries exchanges over a channel, one at a time: a call, a batch or a stream.
 //
 //	idle ── request ──▶ awaiting ── reply ──▶ idle
 //	                    awaiting ── cancelled ping ──▶ abandoned ── reply, dropped ──▶ idle
-//	any of them ── cancelled call, violation, end of file, stop ──▶ broken
+//	                    awaiting ── cancel sent ──▶ cancelled ── reply, dropped ──▶ idle
+//	any of them ── given up, violation, end of file, stop ──▶ broken
 //
 // Nothing leaves broken, so a late reply can reach nobody.
 //
-// A reader goroutine takes each frame as it comes, so that a frame nobody asked for, or
-// the worker's end, is noticed at once. A writer goroutine writes the requests, so that
-// a caller can leave a write that a stuck worker blocks.
+// The holder of the turn writes its request itself as far as the channel takes it at once;
+// the rest goes to a writer goroutine, so that a caller can leave a write that a stuck
+// worker blocks. A reader goroutine takes each frame as it comes, so that a frame nobody
+// asked for, or the worker's end, is noticed at once. It never waits for anyone but the
+// channel.
+//
+// Memory of a caller that the writer or the reader may be using is lent to them. A caller
+// leaves only once it has it back, which breaking the conn brings about.
 type conn struct {
 	channel io.ReadWriteCloser
+	direct  *directWriter // nil if the channel cannot be written to without blocking
 	frames  *FrameReader
-	limit   int
+	notices notices
+	setup   connSetup
+	peer    peer // set before the worker is handed out
 
 	turn     chan struct{} // holds a value unless an exchange is under way
-	requests chan []byte   // to the writer; never full, as only the holder of the turn sends
-	written  chan struct{} // from the writer to the reader, once for each request
-	replies  chan struct{} // from the reader to the holder of the turn: reply is filled
+	writes   chan outgoing // to the writer; never full, as only the holder of the turn sends
+	written  chan struct{} // from the writer to the holder of the turn, once for each write
+	wake     chan struct{} // to the holder of the turn: flight or err has changed
 	broken   chan struct{} // closed when err is set
-	gone     chan struct{} // closed once the channel is closed and its goroutines have ended
-	loops    sync.WaitGroup
+	returned chan struct{} // closed once reader and writer have ended: nothing is lent to them
+	gone     chan struct{} // closed once the channel is closed and all goroutines have ended
+	io       sync.WaitGroup
+	others   sync.WaitGroup
 
 	// The fields below belong to the holder of the turn.
 	id      uint64 // of the last request
 	out     bytes.Buffer
 	encoder *json.Encoder // into out
+	note    []byte        // the last credit or cancel
+	writing bool          // the writer has not reported the end of a write
+	lent    bool          // that write is of the caller's memory
 
 	// reply belongs to the reader from the request until the reply, then to the holder
 	// of the turn.
 	reply reply
+	// message belongs to the reader.
+	message wire.Message
 
-	mu        sync.Mutex
-	awaited   uint64 // guarded by mu: the request without a reply, or 0
-	abandoned bool   // guarded by mu: nobody waits for that reply
-	err       error  // guarded by mu: why the conn is broken; wraps ErrBroken
+	mu      sync.Mutex
+	flight  flight // guarded by mu
+	greeted bool   // guarded by mu: hello was answered
+	err     error  // guarded by mu: why the conn is broken; wraps ErrBroken
 }
+
+// connSetup is what a conn is told when it is made.
+type connSetup struct {
+	worker      pool.WorkerID
+	limit       int           // of a frame's body
+	cancelGrace time.Duration // not positive: nothing is cancelled
+	// sharedThreshold is the size from which a payload goes through shared memory.
+	sharedThreshold int
+	hearing         // of notifications
+}
+
+// outgoing is what the writer has to write.
+type outgoing struct{ head, payload []byte }
 
 // channelError is an end or failure of the channel itself, whose real cause may be that
 // the process has exited.
@@ -58,157 +90,177 @@ func (e *channelError) Error() string { return "process: channel ended: " + e.er
 func (e *channelError) Unwrap() error { return e.err }
 
 // newConn starts the conn's goroutines, which end after fail. It owns the channel.
-func newConn(channel io.ReadWriteCloser, limit int) *conn {
+func newConn(channel io.ReadWriteCloser, setup connSetup) *conn {
 	c := &conn{
 		channel:  channel,
-		frames:   NewFrameReader(channel, limit),
-		limit:    limit,
+		direct:   newDirectWriter(channel),
+		frames:   NewFrameReader(channel, setup.limit),
+		setup:    setup,
 		turn:     make(chan struct{}, 1),
-		requests: make(chan []byte, 1),
+		writes:   make(chan outgoing, 1),
 		written:  make(chan struct{}, 1),
-		replies:  make(chan struct{}, 1),
+		wake:     make(chan struct{}, 1),
 		broken:   make(chan struct{}),
+		returned: make(chan struct{}),
 		gone:     make(chan struct{}),
 	}
 	c.encoder = json.NewEncoder(&c.out)
 	c.encoder.SetEscapeHTML(false)
 	c.turn <- struct{}{}
-	c.loops.Go(c.read)
-	c.loops.Go(c.write)
+	c.io.Go(c.read)
+	c.io.Go(c.write)
 	return c
 }
 
-// call sends a request and waits for its reply, which it decodes into result. When ctx
-// ends first, the conn breaks, unless abandon is set: then the reply is dropped when it
-// comes, and later calls wait for that.
-func (c *conn) call(ctx context.Context, method string, params, result any, abandon bool) error {
+// patience says what becomes of an exchange whose context ends first.
+type patience int
+
+const (
+	giveUp  patience = iota // the conn breaks
+	abandon                 // the reply is dropped when it comes; later calls wait for it
+	cancel                  // the worker is asked to end the call, and breaks the conn if it does not
+)
+
+// exchange sends a request and waits for its reply.
+func (c *conn) exchange(ctx context.Context, req *Request, rep *Reply, p patience) error {
+	if err := c.begin(ctx, p); err != nil {
+		return err
+	}
+	head, payload, err := c.encodeRequest(req, 0)
+	if err != nil {
+		c.end()
+		return err
+	}
+	c.await(flight{first: c.id, last: c.id, into: rep.Payload, progress: req.Progress != nil})
+	c.send(head, payload, payload != nil)
+	if err := c.wait(ctx, p, req.Progress); err != nil {
+		return err
+	}
+	err = c.decode(rep)
+	c.end()
+	return err
+}
+
+// begin takes the turn, and waits until the last request's buffer is free again.
+func (c *conn) begin(ctx context.Context, p patience) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err := c.takeTurn(ctx, abandon); err != nil {
-		return err
-	}
-	frame, err := c.encode(method, params)
-	if err != nil {
-		c.turn <- struct{}{}
-		return err
-	}
-	c.await(c.id)
-	c.requests <- frame
 	select {
-	case <-c.replies:
-	case <-c.broken:
-		if err := c.leave(nil, false); err != nil {
-			return err
-		}
-	case <-ctx.Done():
-		if err := c.leave(context.Cause(ctx), abandon); err != nil {
+	case <-c.turn:
+	default:
+		if err := c.takeTurn(ctx, p); err != nil {
 			return err
 		}
 	}
-	err = c.decode(result)
-	c.turn <- struct{}{}
-	return err
+	if err := c.failure(); err != nil || !c.writing {
+		return err
+	}
+	c.finishWrite(ctx)
+	return c.failure()
 }
 
 // takeTurn waits until no exchange is under way. If ctx ends while the worker owes the
 // reply to an abandoned ping, it is as stuck as in a call, and the conn breaks.
-func (c *conn) takeTurn(ctx context.Context, abandon bool) error {
+func (c *conn) takeTurn(ctx context.Context, p patience) error {
 	select {
 	case <-c.turn:
 	case <-c.broken:
 	case <-ctx.Done():
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if c.abandoned && !abandon {
+		if c.flight.abandoned && p != abandon {
 			c.failLocked(context.Cause(ctx))
 			return c.err
 		}
 		return context.Cause(ctx)
 	}
-	return c.failure()
+	return nil
+}
+
+// end gives the turn back.
+func (c *conn) end() {
+	c.reply.forget()
+	c.turn <- struct{}{}
 }
 
 // await notes that a reply is due.
-func (c *conn) await(id uint64) {
+func (c *conn) await(f flight) {
+	select {
+	case <-c.wake: // news of the last exchange
+	default:
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.awaited = id
+	c.flight = f
 }
 
-// leave ends the wait for a reply because of cause, or because the conn is broken. It
-// returns nil if the reply won the race; then it is there.
-func (c *conn) leave(cause error, abandon bool) error {
+// wait waits for the reply; then the holder of the turn owns it. After an error the turn
+// is not the caller's any more.
+func (c *conn) wait(ctx context.Context, p patience, progress func(json.RawMessage)) error {
+	for {
+		select {
+		case <-c.wake:
+		case <-ctx.Done():
+			if err := c.leave(context.Cause(ctx), p); err != nil {
+				return err
+			}
+		}
+		values, answered, err := c.news()
+		for _, value := range values {
+			progress(value)
+		}
+		switch {
+		case answered:
+			if c.writing {
+				c.finishWrite(ctx)
+			}
+			return nil
+		case err != nil:
+			c.reclaim()
+			return err
+		}
+	}
+}
+
+// news returns what has happened to the exchange since it was last asked.
+func (c *conn) news() (progress []json.RawMessage, answered bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case c.awaited == 0:
-		<-c.replies // the reader is past awaited and about to send
+	return c.flight.takeProgress(), c.flight.first == 0, c.err
+}
+
+// leave ends the wait for a reply because of cause. It returns nil if the reply won the
+// race; then it is there.
+func (c *conn) leave(cause error, p patience) error {
+	if p == cancel && c.setup.cancelGrace > 0 && c.wrote() {
+		return c.cancel(cause)
+	}
+	c.mu.Lock()
+	if c.flight.first == 0 {
+		c.mu.Unlock()
 		return nil
-	case c.err != nil:
-		return c.err
-	case abandon:
-		c.abandoned = true
+	}
+	if c.err == nil && p == abandon {
+		c.flight.abandoned = true
+		c.mu.Unlock()
 		return cause
 	}
 	c.failLocked(cause)
-	return c.err
-}
-
-// deliver hands the parsed reply to whoever waits for it.
-func (c *conn) deliver() {
-	c.mu.Lock()
-	abandoned := c.abandoned
-	c.awaited, c.abandoned = 0, false
+	err := c.err
 	c.mu.Unlock()
-	if abandoned {
-		c.turn <- struct{}{}
-		return
-	}
-	c.replies <- struct{}{}
+	c.reclaim()
+	return err
 }
 
-// read takes frames until the conn breaks.
-func (c *conn) read() {
-	for {
-		body, err := c.frames.Next()
-		if err != nil {
-			c.fail(&channelError{err})
-			return
-		}
-		c.mu.Lock()
-		id := c.awaited
-		c.mu.Unlock()
-		if id == 0 {
-			c.fail(fmt.Errorf("%w: a frame of %d bytes that nobody asked for", ErrProtocol, len(body)))
-			return
-		}
-		select {
-		case <-c.written: // the request's buffer is free again
-		case <-c.broken:
-			return
-		}
-		if err := c.reply.parse(body, id); err != nil {
-			c.fail(err)
-			return
-		}
-		c.deliver()
-	}
-}
-
-// write writes requests until the conn breaks.
-func (c *conn) write() {
-	for {
-		select {
-		case frame := <-c.requests:
-			if _, err := c.channel.Write(frame); err != nil {
-				c.fail(&channelError{err})
-				return
-			}
-			c.written <- struct{}{}
-		case <-c.broken:
-			return
-		}
+// reclaim waits until the reader and the writer have let go of the caller's memory, after
+// the conn has broken.
+func (c *conn) reclaim() {
+	c.mu.Lock()
+	lent := c.flight.lent
+	c.mu.Unlock()
+	if lent || c.writing && c.lent {
+		<-c.returned
 	}
 }
 
@@ -224,13 +276,24 @@ func (c *conn) failLocked(cause error) {
 	if c.err != nil {
 		return
 	}
-	c.err = fmt.Errorf("%w: %w", ErrBroken, cause)
+	c.err = &BrokenError{Worker: c.setup.worker, Cause: cause}
 	close(c.broken)
+	c.rouse()
 	go func() {
 		c.channel.Close()
-		c.loops.Wait()
+		c.io.Wait()
+		close(c.returned)
+		c.others.Wait()
 		close(c.gone)
 	}()
+}
+
+// rouse has the holder of the turn look at the news. It does not block.
+func (c *conn) rouse() {
+	select {
+	case c.wake <- struct{}{}:
+	default: // it has yet to look
+	}
 }
 
 // failure returns why the conn is broken, or nil.
@@ -244,7 +307,7 @@ func (c *conn) failure() error {
 func (c *conn) usable() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.err == nil && (c.awaited == 0 || c.abandoned)
+	return c.err == nil && (c.flight.first == 0 || c.flight.abandoned)
 }
 
 // drain breaks the conn soon: what the peer has sent already is still read.
@@ -255,77 +318,18 @@ func (c *conn) drain(grace time.Duration) {
 	c.fail(&channelError{io.EOF})
 }
 
-// encode makes the frame of the next request in c.out.
-func (c *conn) encode(method string, params any) ([]byte, error) {
-	if c.out.Cap() > retainBytes {
-		c.out = bytes.Buffer{}
-	}
-	c.id++
-	c.out.Reset()
-	c.out.Write(make([]byte, FrameHeaderBytes))
-	c.out.WriteString(`{"jsonrpc":"2.0","id":`)
-	c.out.Write(strconv.AppendUint(c.out.AvailableBuffer(), c.id, 10))
-	c.out.WriteString(`,"method":`)
-	if err := c.encodeName(method); err != nil {
-		return nil, err
-	}
-	if params != nil {
-		c.out.WriteString(`,"params":`)
-		if err := c.encodeValue(params); err != nil {
-			return nil, fmt.Errorf("process: params of %s: %w", method, err)
-		}
-	}
-	c.out.WriteByte('}')
-	frame := c.out.Bytes()
-	return frame, SealFrame(frame, c.limit)
+// violation returns the error for a breach of the protocol.
+func violation(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrProtocol}, args...)...)
 }
 
-// encodeName appends a string as JSON; the usual names need no escapes.
-func (c *conn) encodeName(name string) error {
-	for i := range len(name) {
-		if ch := name[i]; ch < ' ' || ch > '~' || ch == '"' || ch == '\\' {
-			return c.encoder.Encode(name)
-		}
+// frameFailure says why no further frame can be read.
+func frameFailure(err error) error {
+	if errors.Is(err, ErrProtocol) {
+		return err
 	}
-	c.out.WriteByte('"')
-	c.out.WriteString(name)
-	c.out.WriteByte('"')
-	return nil
-}
-
-// encodeValue appends v, copying what is JSON already.
-func (c *conn) encodeValue(v any) error {
-	switch raw := v.(type) {
-	case json.RawMessage:
-		return c.encodeRaw(raw)
-	case *json.RawMessage:
-		return c.encodeRaw(*raw)
+	if errors.Is(err, ErrFrameTooLarge) {
+		return fmt.Errorf("%w: %w", ErrProtocol, err)
 	}
-	return c.encoder.Encode(v)
-}
-
-func (c *conn) encodeRaw(raw json.RawMessage) error {
-	if !json.Valid(raw) {
-		return fmt.Errorf("raw message of %d bytes is not JSON", len(raw))
-	}
-	c.out.Write(raw)
-	return nil
-}
-
-// decode gives the reply to the caller.
-func (c *conn) decode(result any) error {
-	if c.reply.Error != nil {
-		return c.reply.Error
-	}
-	switch result := result.(type) {
-	case nil:
-		return nil
-	case *json.RawMessage:
-		*result = append((*result)[:0], c.reply.Result...)
-		return nil
-	}
-	if err := json.Unmarshal(c.reply.Result, result); err != nil {
-		return fmt.Errorf("process: result: %w", err)
-	}
-	return nil
+	return &channelError{err}
 }

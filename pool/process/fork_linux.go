@@ -55,11 +55,12 @@ type answer struct {
 	err    error
 }
 
-// launch has the server fork for a worker, starting the server if need be. It blocks
+// launch has the server fork for a worker, which also gets the inherited files, starting
+// the server if need be. It blocks
 // until that is done or ctx ends. On success the caller owns the channel and owes an end
 // to the process; on failure nothing is left, or only as long as the server takes to say
 // so. The error wraps ctx's cause or is a *LaunchError.
-func (s *ForkServer) launch(ctx context.Context, cfg *Config, id pool.WorkerID) (io.ReadWriteCloser, *osProcess, error) {
+func (s *ForkServer) launch(ctx context.Context, cfg *Config, id pool.WorkerID, inherited ...*os.File) (io.ReadWriteCloser, *osProcess, error) {
 	failed := func(err error) error { return &LaunchError{ID: id, Command: s.cfg.Command[0], Err: err} }
 	run, err := s.serving(ctx)
 	if err != nil {
@@ -70,7 +71,8 @@ func (s *ForkServer) launch(ctx context.Context, cfg *Config, id pool.WorkerID) 
 		return nil, nil, failed(err)
 	}
 	p := newProcess(id, pipes.output.host, cfg.Logger)
-	done := run.fork(p, []*os.File{pipes.requests.child, pipes.replies.child, pipes.output.child})
+	given := append([]*os.File{pipes.requests.child, pipes.replies.child, pipes.output.child}, inherited...)
+	done := run.fork(p, given)
 	pipes.closeChild()
 	select {
 	case err = <-done:

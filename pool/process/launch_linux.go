@@ -83,9 +83,10 @@ func (d *duplex) Write(p []byte) (int, error)       { return d.requests.Write(p)
 func (d *duplex) SetReadDeadline(t time.Time) error { return d.replies.SetReadDeadline(t) }
 func (d *duplex) Close() error                      { return errors.Join(d.requests.Close(), d.replies.Close()) }
 
-// launch starts a process with a channel. On success the caller owns the channel and owes
-// an end to the process; on failure nothing is left. The error is a *LaunchError.
-func launch(cfg *Config, id pool.WorkerID) (io.ReadWriteCloser, *osProcess, error) {
+// launch starts a process with a channel, which also gets the inherited files, as its last
+// descriptors. On success the caller owns the channel and owes an end to the process; on
+// failure nothing is left. The error is a *LaunchError.
+func launch(cfg *Config, id pool.WorkerID, inherited ...*os.File) (io.ReadWriteCloser, *osProcess, error) {
 	prog := cfg.program()
 	pipes, err := newPlumbing(id)
 	if err != nil {
@@ -96,6 +97,7 @@ func launch(cfg *Config, id pool.WorkerID) (io.ReadWriteCloser, *osProcess, erro
 	if cfg.Stdio {
 		channel, files = "0,1", []*os.File{pipes.requests.child, pipes.replies.child, pipes.output.child}
 	}
+	files = append(files, inherited...)
 	p, err := prog.start(id, ChannelVariable+"="+channel, files, pipes.output.host, cfg.Logger)
 	if err != nil {
 		pipes.closeHost()

@@ -104,7 +104,7 @@ func TestStrayDescriptorsOfTheHostAreNotHandedOn(t *testing.T) {
 		}
 		defer unix.Close(fd)
 	}
-	for want, stdio := range map[string]bool{"0\n1\n2\n3\n4\n5\n": false, "0\n1\n2\n3\n": true} {
+	for want, stdio := range map[string]bool{"0\n1\n2\n3\n4\n5\n6\n": false, "0\n1\n2\n3\n4\n": true} {
 		cfg := process.Config{Command: []string{"sh", "-c", "ls /proc/self/fd >&2"}, Stdio: stdio}
 		_, err := process.Start(t.Context(), cfg, 1)
 		var exit *process.ExitError

@@ -53,7 +53,7 @@ func play(role string) {
 	}
 	switch role {
 	case "demo":
-		worker.Main(methods)
+		worker.Main(methods, worker.DemoOptions()...)
 	case "noisy", "noisy-stdio": // prints wherever it can
 		if role == "noisy" {
 			fmt.Println("stray print")

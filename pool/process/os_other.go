@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"syscall"
 	"time"
 
@@ -23,7 +24,7 @@ type osProcess struct {
 	exit   *ExitError
 }
 
-func launch(*Config, pool.WorkerID) (io.ReadWriteCloser, *osProcess, error) {
+func launch(*Config, pool.WorkerID, ...*os.File) (io.ReadWriteCloser, *osProcess, error) {
 	return nil, nil, fmt.Errorf("process: worker processes need Linux: %w", errors.ErrUnsupported)
 }
 
@@ -34,7 +35,7 @@ func (p *osProcess) pid() int { return 0 }
 // forkRun is never made here.
 type forkRun struct{}
 
-func (s *ForkServer) launch(context.Context, *Config, pool.WorkerID) (io.ReadWriteCloser, *osProcess, error) {
+func (s *ForkServer) launch(context.Context, *Config, pool.WorkerID, ...*os.File) (io.ReadWriteCloser, *osProcess, error) {
 	return nil, nil, fmt.Errorf("process: fork servers need Linux: %w", errors.ErrUnsupported)
 }
 

@@ -1,11 +1,12 @@
 package process
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
+	"slices"
+
+	"github.com/poolproof/poolproof/pool"
 )
 
 // ProtocolVersion is the version of docs/protocol.md that this package speaks.
@@ -34,12 +35,32 @@ const (
 	CodeFailed         = -32000 // the method raised an exception, panicked or returned an error
 	CodeTooLarge       = -32001 // the result exceeds the frame limit
 	CodeNoHello        = -32002 // a call came before hello
+	CodeCancelled      = -32003 // the call was cancelled
+)
+
+// Feature is a part of the protocol that a worker may have.
+type Feature string
+
+// The features that exist.
+const (
+	FeatureBinary       Feature = "binary"        // payloads
+	FeatureBatch        Feature = "batch"         // Worker.Batch
+	FeatureStream       Feature = "stream"        // Worker.Stream
+	FeatureSharedMemory Feature = "shared_memory" // payloads in shared memory
 )
 
 // HelloParams is what the host says in its hello.
 type HelloParams struct {
 	Protocol   int `json:"protocol"`
 	FrameLimit int `json:"frame_limit"` // bytes of a body, in both directions
+	// SharedMemory offers memory for payloads. Nil: there is none.
+	SharedMemory *SharedMemoryOffer `json:"shared_memory,omitempty"`
+}
+
+// SharedMemoryOffer says where a worker finds the memory that it may share.
+type SharedMemoryOffer struct {
+	Descriptor int `json:"descriptor"`
+	Bytes      int `json:"bytes"`
 }
 
 // Hello is a worker's answer to hello.
@@ -48,6 +69,9 @@ type Hello struct {
 	PID      int      `json:"pid"`      // of the process that serves the channel
 	Instance string   `json:"instance"` // a random token of this incarnation, never empty
 	Methods  []string `json:"methods"`  // besides hello and ping
+
+	Features    []Feature `json:"features,omitempty"`
+	Cancellable []string  `json:"cancellable,omitempty"` // methods
 }
 
 // Pong is a worker's answer to ping.
@@ -76,6 +100,33 @@ var (
 	ErrStopped = errors.New("process: worker stopped")
 )
 
+// BrokenError says which worker cannot be used again, and why. It wraps ErrBroken beside
+// the cause.
+type BrokenError struct {
+	Worker pool.WorkerID
+	Cause  error
+}
+
+// Error gives the worker and the cause.
+func (e *BrokenError) Error() string {
+	return fmt.Sprintf("process: worker %d unusable: %v", e.Worker, e.Cause)
+}
+
+// Unwrap returns ErrBroken and the cause.
+func (e *BrokenError) Unwrap() []error { return []error{ErrBroken, e.Cause} }
+
+// FeatureError reports that a call needs a feature which the worker has not announced.
+// Nothing was sent and the worker is unharmed. Retrying cannot help.
+type FeatureError struct {
+	Worker  pool.WorkerID
+	Feature Feature
+}
+
+// Error gives the worker and the feature.
+func (e *FeatureError) Error() string {
+	return fmt.Sprintf("process: worker %d has no feature %q", e.Worker, string(e.Feature))
+}
+
 // VersionError reports that a worker speaks another version of the protocol. Retrying
 // cannot help.
 type VersionError struct {
@@ -93,10 +144,15 @@ type RemoteError struct {
 	Code    int             `json:"code"`
 	Message string          `json:"message"`
 	Data    json.RawMessage `json:"data,omitempty"`
+
+	Worker pool.WorkerID `json:"-"` // who answered; set on the host
 }
 
-// Error gives the message and the code.
+// Error gives the message, the code and, on the host, the worker.
 func (e *RemoteError) Error() string {
+	if e.Worker != 0 {
+		return fmt.Sprintf("process: worker %d answered with error %d: %s", e.Worker, e.Code, e.Message)
+	}
 	return fmt.Sprintf("process: worker answered with error %d: %s", e.Code, e.Message)
 }
 
@@ -111,57 +167,6 @@ func (e *RemoteError) Traceback() string {
 	return data.Traceback
 }
 
-// reply is an answer on the wire. It is filled again and again; its raw fields keep
-// their memory.
-type reply struct {
-	Version json.RawMessage `json:"jsonrpc"`
-	ID      uint64          `json:"id"`
-	Method  json.RawMessage `json:"method"`
-	Result  json.RawMessage `json:"result"`
-	Error   *RemoteError    `json:"error"`
-}
-
-// parse fills r from the body of a frame, of which it keeps nothing. Any error wraps
-// ErrProtocol.
-func (r *reply) parse(body []byte, id uint64) error {
-	if cap(r.Result) > retainBytes {
-		r.Result = nil
-	}
-	*r = reply{Version: r.Version[:0], Method: r.Method[:0], Result: r.Result[:0]}
-	if result, ok := plainResult(body, id); ok {
-		r.Result = append(r.Result, result...)
-		return nil
-	}
-	switch err := json.Unmarshal(body, r); {
-	case err != nil:
-		return fmt.Errorf("%w: malformed reply: %w", ErrProtocol, err)
-	case string(r.Version) != `"2.0"`:
-		return fmt.Errorf("%w: reply has version %.20q, want 2.0", ErrProtocol, r.Version)
-	case len(r.Method) > 0:
-		return fmt.Errorf("%w: worker sent a request, method %.40s", ErrProtocol, r.Method)
-	case r.ID != id:
-		return fmt.Errorf("%w: reply has id %d, want %d", ErrProtocol, r.ID, id)
-	case (r.Error == nil) == (len(r.Result) == 0):
-		return fmt.Errorf("%w: reply must have a result or an error", ErrProtocol)
-	}
-	return nil
-}
-
-// plainResult returns the result in body if that is written in the way most workers write
-// it, which takes no allocation to see: whatever is one JSON value between this prefix and
-// the closing brace is the result, and there is nothing else.
-func plainResult(body []byte, id uint64) ([]byte, bool) {
-	var buffer [64]byte
-	prefix := append(buffer[:0], `{"jsonrpc":"2.0","id":`...)
-	prefix = append(strconv.AppendUint(prefix, id, 10), `,"result":`...)
-	result, ok := bytes.CutPrefix(body, prefix)
-	if !ok {
-		return nil, false
-	}
-	result, ok = bytes.CutSuffix(result, []byte("}"))
-	return bytes.TrimSpace(result), ok && json.Valid(result)
-}
-
 // check reports what is wrong with a worker's answer to hello.
 func (h *Hello) check() error {
 	switch {
@@ -173,4 +178,28 @@ func (h *Hello) check() error {
 		return fmt.Errorf("%w: hello with pid %d", ErrProtocol, h.PID)
 	}
 	return nil
+}
+
+// peer is what a worker has announced that it can do.
+type peer struct {
+	binary, batch, stream bool
+	memory                *sharedMemory // nil: not used
+	cancellable           map[string]bool
+}
+
+// peer returns what h announces; memory is what the host offered.
+func (h *Hello) peer(memory *sharedMemory) peer {
+	p := peer{
+		binary:      slices.Contains(h.Features, FeatureBinary),
+		batch:       slices.Contains(h.Features, FeatureBatch),
+		stream:      slices.Contains(h.Features, FeatureStream),
+		cancellable: make(map[string]bool, len(h.Cancellable)),
+	}
+	if p.binary && slices.Contains(h.Features, FeatureSharedMemory) {
+		p.memory = memory
+	}
+	for _, name := range h.Cancellable {
+		p.cancellable[name] = true
+	}
+	return p
 }

@@ -29,7 +29,7 @@ func wireConfig(serve func(channel net.Conn)) process.Config {
 
 func demoConfig() process.Config {
 	return wireConfig(func(channel net.Conn) {
-		worker.Serve(context.Background(), channel, worker.Demo(func(int) { channel.Close() }))
+		worker.Serve(context.Background(), channel, worker.Demo(func(int) { channel.Close() }), worker.DemoOptions()...)
 	})
 }
 

@@ -28,6 +28,8 @@ type Worker struct {
 	proc  *osProcess // nil if the channel came from Dial
 	hello Hello
 
+	memory *sharedMemory // nil if the process was offered none
+
 	greeted  chan bool   // told by Start whether hello succeeded
 	stopping atomic.Bool // Stop was called
 	done     chan struct{}
@@ -49,15 +51,22 @@ func Start(ctx context.Context, cfg Config, id pool.WorkerID) (*Worker, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	channel, proc, err := cfg.open(ctx, id)
+	memory := cfg.shareMemory()
+	channel, proc, err := cfg.open(ctx, id, memory)
+	memory.closeFile()
 	if err != nil {
+		memory.unmap()
 		return nil, err
 	}
 	w := &Worker{
-		id:      id,
-		cfg:     cfg,
-		conn:    newConn(channel, cfg.FrameLimit),
+		id:  id,
+		cfg: cfg,
+		conn: newConn(channel, connSetup{
+			worker: id, limit: cfg.FrameLimit, cancelGrace: cfg.CancelGrace,
+			sharedThreshold: cfg.SharedThreshold, hearing: hearing{id, &cfg},
+		}),
 		proc:    proc,
+		memory:  memory,
 		greeted: make(chan bool, 1),
 		done:    make(chan struct{}),
 	}
@@ -77,9 +86,16 @@ func Start(ctx context.Context, cfg Config, id pool.WorkerID) (*Worker, error) {
 // greet does the handshake. Nothing else is sent before it.
 func (w *Worker) greet(ctx context.Context) error {
 	params := HelloParams{Protocol: ProtocolVersion, FrameLimit: w.cfg.FrameLimit}
+	if w.memory != nil {
+		params.SharedMemory = &SharedMemoryOffer{Descriptor: w.cfg.sharedDescriptor(), Bytes: w.memory.size}
+	}
 	err := w.Call(ctx, MethodHello, params, &w.hello)
 	if err == nil {
 		err = w.hello.check()
+	}
+	w.conn.peer = w.hello.peer(w.memory)
+	if w.conn.peer.memory == nil {
+		w.memory.unmap()
 	}
 	var exit *ExitError
 	if err != nil && w.proc != nil && !errors.As(err, &exit) {
@@ -100,7 +116,7 @@ func (w *Worker) greet(ctx context.Context) error {
 // refusal; ctx had ended before anything was sent; the params could not be encoded, or
 // not within the frame limit (ErrFrameTooLarge); or the result did not fit into result.
 func (w *Worker) Call(ctx context.Context, method string, params, result any) error {
-	return w.explain(ctx, w.conn.call(ctx, method, params, result, false))
+	return w.Exchange(ctx, &Request{Method: method, Params: params}, &Reply{Result: result})
 }
 
 // Ping asks the worker for a sign of life and checks that it is still the incarnation
@@ -109,12 +125,11 @@ func (w *Worker) Call(ctx context.Context, method string, params, result any) er
 // them: the late answer is dropped, and the next call waits for it before it is sent.
 func (w *Worker) Ping(ctx context.Context) error {
 	var pong Pong
-	if err := w.conn.call(ctx, MethodPing, nil, &pong, true); err != nil {
+	if err := w.conn.exchange(ctx, &Request{Method: MethodPing}, &Reply{Result: &pong}, abandon); err != nil {
 		return w.explain(ctx, err)
 	}
 	if pong.Instance != w.hello.Instance {
-		err := fmt.Errorf("%w: instance %q answered the ping, want %q", ErrProtocol, pong.Instance, w.hello.Instance)
-		w.conn.fail(err)
+		w.conn.fail(violation("instance %q answered the ping, want %q", pong.Instance, w.hello.Instance))
 		return w.conn.failure()
 	}
 	return nil
@@ -150,6 +165,10 @@ func (w *Worker) Instance() string { return w.hello.Instance }
 
 // Methods returns what the worker announced. The slice is the caller's.
 func (w *Worker) Methods() []string { return slices.Clone(w.hello.Methods) }
+
+// Features returns what the worker announced that it can do beyond plain calls. The slice
+// is the caller's.
+func (w *Worker) Features() []Feature { return slices.Clone(w.hello.Features) }
 
 // Done returns a channel that is closed when nothing of the worker is left: its process
 // is reaped and its group dead, its channel closed and its goroutines ended.
@@ -249,6 +268,7 @@ func (w *Worker) watch() {
 		<-exited
 	}
 	<-w.conn.gone
+	w.memory.unmap()
 	close(w.done)
 }
 
@@ -266,7 +286,7 @@ func (w *Worker) explain(ctx context.Context, err error) error {
 	defer timer.Stop()
 	select {
 	case <-w.proc.exited:
-		return fmt.Errorf("%w: %w", ErrBroken, w.proc.exit)
+		return &BrokenError{Worker: w.id, Cause: w.proc.exit}
 	case <-ctx.Done():
 	case <-timer.C:
 	}

@@ -17,11 +17,11 @@ import (
 // process exits with code 0 when the host closes the channel or sends SIGTERM, and with
 // code 1, after a line on standard error, when the channel fails. It should be called
 // before anything is printed.
-func Main(methods map[string]Method) {
+func Main(methods map[string]Method, options ...Option) {
 	channel, err := claim()
 	if err == nil {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-		err = Serve(ctx, channel, methods)
+		err = Serve(ctx, channel, methods, options...)
 		terminated := ctx.Err() != nil
 		stop()
 		if terminated || errors.Is(err, syscall.EPIPE) {

@@ -9,187 +9,165 @@
 //			}),
 //		})
 //	}
+//
+// RawFunc makes methods that take and give raw bytes, StreamFunc those that answer in
+// pieces. With the context of a call any method can look at its Payload, tell the caller
+// of its Progress, and log through a LogHandler.
 package worker
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"os"
 	"runtime/debug"
 	"slices"
-	"sync"
 
 	"github.com/poolproof/poolproof/pool/process"
 )
 
 // Method answers calls, one at a time. params is nil if the call had none; it is the
-// method's to keep. ctx ends when the host closes the channel or the worker is to stop. A
-// *process.RemoteError is sent as it is; any other error, and a panic, become an error
-// reply with code process.CodeFailed, after which the worker goes on.
+// method's to keep. ctx ends when the host closes the channel or the worker is to stop,
+// and with ErrCancelled when the host cancels the call. A *process.RemoteError is sent as
+// it is; any other error, and a panic, become an error reply with code
+// process.CodeFailed, after which the worker goes on. A result of type Answer may carry a
+// payload.
 //
 // The method named process.MethodSessionEnded, if there is one, is told that a session is
 // over.
 type Method func(ctx context.Context, params json.RawMessage) (result any, err error)
 
+// Answer is a result with a payload beside it.
+type Answer struct {
+	Result any
+	// Payload is sent as raw bytes, and may be changed once Serve has sent it: before
+	// the next call of a method. Nil: none.
+	Payload []byte
+}
+
+// ErrCancelled is the cause with which a call's context ends when the host cancels it. A
+// method that returns it, or context.Canceled, then answers with process.CodeCancelled.
+var ErrCancelled = errors.New("worker: call cancelled")
+
 // Func makes a Method of a function with typed params and result. Params that do not
 // decode are refused with process.CodeInvalidParams.
 func Func[P, R any](f func(ctx context.Context, params P) (R, error)) Method {
 	return func(ctx context.Context, raw json.RawMessage) (any, error) {
-		var params P
-		if len(raw) > 0 {
-			if err := json.Unmarshal(raw, &params); err != nil {
-				return nil, &process.RemoteError{Code: process.CodeInvalidParams, Message: err.Error()}
-			}
+		params, err := decode[P](raw)
+		if err != nil {
+			return nil, err
 		}
 		return f(ctx, params)
 	}
 }
 
-// request is a call on the wire.
-type request struct {
-	Version string          `json:"jsonrpc"`
-	ID      uint64          `json:"id"`
-	Method  string          `json:"method"`
-	Params  json.RawMessage `json:"params"`
+func decode[P any](raw json.RawMessage) (params P, err error) {
+	if len(raw) > 0 {
+		if err := json.Unmarshal(raw, &params); err != nil {
+			return params, &process.RemoteError{Code: process.CodeInvalidParams, Message: err.Error()}
+		}
+	}
+	return params, nil
 }
 
-// server is the state of one Serve.
-type server struct {
-	channel  io.ReadWriteCloser
-	methods  map[string]Method
-	instance string
-	limit    int
-	greeted  bool
-	out      bytes.Buffer // the reply's frame
+// RawFunc makes a Method of a function from payload to payload. The payload that it gets
+// is its own until it returns, and may be returned. A call without a payload is refused
+// with process.CodeInvalidParams.
+func RawFunc(f func(ctx context.Context, payload []byte) ([]byte, error)) Method {
+	return func(ctx context.Context, _ json.RawMessage) (any, error) {
+		payload, ok := Payload(ctx)
+		if !ok {
+			return nil, &process.RemoteError{Code: process.CodeInvalidParams, Message: "want a payload"}
+		}
+		result, err := f(ctx, payload)
+		if err != nil {
+			return nil, err
+		}
+		if result == nil {
+			result = []byte{}
+		}
+		return Answer{Payload: result}, nil
+	}
+}
+
+// Option adjusts Serve and Main.
+type Option func(*server)
+
+// Cancellable announces that these methods end soon when their context does, so that the
+// host can cancel a call of them without losing the worker. Streams can always be
+// cancelled.
+func Cancellable(methods ...string) Option {
+	return func(s *server) { s.cancellable = append(s.cancellable, methods...) }
 }
 
 // Serve answers the calls that come over channel until the host closes it or ctx ends,
 // then closes it. It returns nil after an end of file between frames, ctx's cause, or why
 // the channel failed. It blocks until the running method returns. Methods run on Serve's
 // goroutine, so one map may serve several channels only if its methods allow that.
-func Serve(ctx context.Context, channel io.ReadWriteCloser, methods map[string]Method) error {
-	for _, name := range []string{process.MethodHello, process.MethodPing, ""} {
-		if _, ok := methods[name]; ok {
-			channel.Close()
-			return fmt.Errorf("worker: method name %q is reserved", name)
-		}
+func Serve(ctx context.Context, channel io.ReadWriteCloser, methods map[string]Method, options ...Option) error {
+	s := newServer(channel, methods)
+	for _, option := range options {
+		option(s)
 	}
-	var reader sync.WaitGroup
-	defer reader.Wait()
-	defer channel.Close()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	context.AfterFunc(ctx, func() { channel.Close() }) // ends a read or a write under way
-
-	s := &server{channel: channel, methods: methods, instance: rand.Text(), limit: process.DefaultFrameLimit}
-	frames := process.NewFrameReader(channel, s.limit)
-	bodies := make(chan []byte)
-	parsed := make(chan struct{})
-	reader.Go(func() {
-		for {
-			// Reading goes on while a method runs, to notice the host's end.
-			body, err := frames.Next()
-			if err != nil {
-				cancel(err)
-				return
-			}
-			select {
-			case bodies <- body:
-			case <-ctx.Done():
-				return
-			}
-			<-parsed
-		}
-	})
-	for {
-		var body []byte
-		select {
-		case body = <-bodies:
-		case <-ctx.Done():
-			return endOf(ctx)
-		}
-		req, err := s.parse(body)
-		frames.SetLimit(s.limit)
-		parsed <- struct{}{}
-		if err == nil {
-			err = s.answer(ctx, req)
-		}
-		if err != nil {
-			cancel(err)
-			return endOf(ctx)
-		}
-	}
-}
-
-// endOf returns how a server's context ended, nil meaning in good order.
-func endOf(ctx context.Context) error {
-	if err := context.Cause(ctx); err != io.EOF {
+	if err := s.check(); err != nil {
+		channel.Close()
 		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(ctx, func() { channel.Close() }) // ends a read or a write under way
+	s.reader.Go(func() { cancel(s.read(ctx)) })
+	err := s.serve(ctx)
+	cancel(err)
+	stop()
+	channel.Close()
+	s.reader.Wait()
+	s.unmap()
+	if cause := context.Cause(ctx); cause != io.EOF {
+		return cause
 	}
 	return nil
 }
 
-// parse decodes a call. Hello's frame limit counts from the next frame on.
-func (s *server) parse(body []byte) (request, error) {
-	var req request
-	if err := json.Unmarshal(body, &req); err != nil {
-		return req, fmt.Errorf("worker: malformed request: %w", err)
-	}
-	if req.Method == process.MethodHello {
-		var hello process.HelloParams
-		if err := json.Unmarshal(req.Params, &hello); err != nil || hello.FrameLimit <= 0 {
-			return req, fmt.Errorf("worker: malformed hello: frame limit %d, %w", hello.FrameLimit, err)
+// check reports options that make no sense.
+func (s *server) check() error {
+	for _, name := range []string{process.MethodHello, process.MethodPing, ""} {
+		if _, ok := s.methods[name]; ok {
+			return fmt.Errorf("worker: method name %q is reserved", name)
 		}
-		s.limit = hello.FrameLimit
-		s.greeted = true
 	}
-	return req, nil
+	for _, name := range s.cancellable {
+		if _, ok := s.methods[name]; !ok {
+			return fmt.Errorf("worker: method %q is to be cancellable, but there is none", name)
+		}
+	}
+	slices.Sort(s.cancellable)
+	s.cancellable = slices.Compact(s.cancellable)
+	return nil
 }
 
-// answer runs the method that req asks for and sends its result, or an error in its place.
-func (s *server) answer(ctx context.Context, req request) error {
-	result, err := s.dispatch(ctx, req)
-	if err == nil {
-		if err = s.encode(req.ID, "result", result); errors.Is(err, process.ErrFrameTooLarge) {
-			err = &process.RemoteError{Code: process.CodeTooLarge, Message: err.Error()}
-		} else if err != nil {
-			err = &process.RemoteError{Code: process.CodeInternal, Message: err.Error()}
+// serve runs the methods that the reader says are called.
+func (s *server) serve(ctx context.Context) error {
+	for {
+		select {
+		case calls := <-s.calls:
+			var err error
+			if calls.batch {
+				err = s.answerBatch(calls.all)
+			} else {
+				err = s.answer(calls.all[0])
+			}
+			if err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
-	if err != nil {
-		var remote *process.RemoteError
-		if !errors.As(err, &remote) {
-			remote = &process.RemoteError{Code: process.CodeFailed, Message: err.Error()}
-		}
-		if err := s.encode(req.ID, "error", remote); err != nil {
-			return fmt.Errorf("worker: error reply: %w", err)
-		}
-	}
-	_, err = s.channel.Write(s.out.Bytes())
-	return err
 }
 
-// encode makes a reply's frame in s.out.
-func (s *server) encode(id uint64, key string, value any) error {
-	s.out.Reset()
-	s.out.Write(make([]byte, process.FrameHeaderBytes))
-	fmt.Fprintf(&s.out, `{"jsonrpc":"2.0","id":%d,"%s":`, id, key)
-	encoder := json.NewEncoder(&s.out)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(value); err != nil {
-		return err
-	}
-	s.out.WriteByte('}')
-	return process.SealFrame(s.out.Bytes(), s.limit)
-}
-
-func (s *server) dispatch(ctx context.Context, req request) (result any, err error) {
+// dispatch runs the method that a call asks for.
+func (s *server) dispatch(c *call) (result any, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			data, _ := json.Marshal(map[string]string{"traceback": string(debug.Stack())})
@@ -197,23 +175,23 @@ func (s *server) dispatch(ctx context.Context, req request) (result any, err err
 		}
 	}()
 	switch {
-	case req.Version != "2.0" || req.ID == 0 || req.Method == "":
-		return nil, &process.RemoteError{Code: process.CodeInvalidRequest, Message: "not a request of JSON-RPC 2.0"}
-	case req.Method == process.MethodHello:
-		return process.Hello{
-			Protocol: process.ProtocolVersion,
-			PID:      os.Getpid(),
-			Instance: s.instance,
-			Methods:  slices.Sorted(maps.Keys(s.methods)),
-		}, nil
+	case c.refused != nil:
+		return nil, c.refused
+	case c.method == process.MethodHello:
+		return s.hello(c.hello), nil
 	case !s.greeted:
-		return nil, &process.RemoteError{Code: process.CodeNoHello, Message: req.Method + " before hello"}
-	case req.Method == process.MethodPing:
+		return nil, &process.RemoteError{Code: process.CodeNoHello, Message: c.method + " before hello"}
+	case c.method == process.MethodPing:
 		return process.Pong{Instance: s.instance}, nil
 	}
-	method, ok := s.methods[req.Method]
+	method, ok := s.methods[c.method]
 	if !ok {
-		return nil, &process.RemoteError{Code: process.CodeUnknownMethod, Message: "no method " + req.Method}
+		return nil, &process.RemoteError{Code: process.CodeUnknownMethod, Message: "no method " + c.method}
 	}
-	return method(ctx, req.Params)
+	result, err = method(c.ctx, c.params)
+	if err != nil && errors.Is(context.Cause(c.ctx), ErrCancelled) &&
+		(errors.Is(err, context.Canceled) || errors.Is(err, ErrCancelled)) {
+		err = &process.RemoteError{Code: process.CodeCancelled, Message: err.Error()}
+	}
+	return result, err
 }

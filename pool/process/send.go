@@ -1,0 +1,184 @@
+package process
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"github.com/poolproof/poolproof/pool/process/internal/wire"
+)
+
+const (
+	// headRoom is kept before a message for the frame's header and the binary prefix.
+	headRoom = FrameHeaderBytes + wire.PrefixBytes
+	// joinBytes is the size up to which a payload is copied behind its header, which
+	// costs less than to have the kernel gather it.
+	joinBytes = 4 << 10
+)
+
+// encodeRequest makes the next request in c.out. What it returns is to be sent in this
+// order; the payload is the caller's memory. A window makes it a stream.
+func (c *conn) encodeRequest(req *Request, window int) (head, payload []byte, err error) {
+	c.startFrame()
+	if err := c.encodeCall(req.Method, req.Params); err != nil {
+		return nil, nil, err
+	}
+	if window > 0 {
+		c.out.WriteString(`,"stream":{"window":`)
+		c.out.Write(strconv.AppendInt(c.out.AvailableBuffer(), int64(window), 10))
+		c.out.WriteByte('}')
+	}
+	payload = req.Payload
+	if payload != nil && !c.peer.binary {
+		return nil, nil, &FeatureError{Worker: c.setup.worker, Feature: FeatureBinary}
+	}
+	if memory := c.peer.memory; memory != nil && len(payload) >= c.setup.sharedThreshold {
+		if offset, ok := memory.put(payload); ok {
+			c.out.Write(wire.AppendRange(c.out.AvailableBuffer(), offset, len(payload)))
+			payload = nil
+		}
+	}
+	c.out.WriteByte('}')
+	if payload == nil {
+		head, err = c.sealPlain()
+		return head, nil, err
+	}
+	return c.sealBinary(payload)
+}
+
+// startFrame empties c.out but for the room that a frame needs before its message.
+func (c *conn) startFrame() {
+	if c.out.Cap() > retainBytes {
+		c.out = bytes.Buffer{}
+	}
+	c.out.Reset()
+	c.out.Write(make([]byte, headRoom))
+}
+
+// encodeCall appends a request but for its closing brace.
+func (c *conn) encodeCall(method string, params any) error {
+	c.id++
+	c.out.WriteString(`{"jsonrpc":"2.0","id":`)
+	c.out.Write(strconv.AppendUint(c.out.AvailableBuffer(), c.id, 10))
+	c.out.WriteString(`,"method":`)
+	c.out.Write(wire.AppendString(c.out.AvailableBuffer(), method))
+	if params == nil {
+		return nil
+	}
+	c.out.WriteString(`,"params":`)
+	if err := c.encodeValue(params); err != nil {
+		return fmt.Errorf("process: params of %s: %w", method, err)
+	}
+	return nil
+}
+
+// sealPlain returns the frame of what is in c.out.
+func (c *conn) sealPlain() ([]byte, error) {
+	frame := c.out.Bytes()[headRoom-FrameHeaderBytes:]
+	return frame, SealFrame(frame, c.setup.limit)
+}
+
+// sealBinary returns the frame of what is in c.out with a payload.
+func (c *conn) sealBinary(payload []byte) (head, rest []byte, err error) {
+	head = c.out.Bytes()
+	body, header := len(head)-FrameHeaderBytes+len(payload), len(head)-headRoom
+	if header > wire.MaxHeaderBytes {
+		return nil, nil, fmt.Errorf("%w: params of %d bytes beside a payload, limit %d", ErrFrameTooLarge, header, wire.MaxHeaderBytes)
+	}
+	if err := sealHeader(head, body, c.setup.limit); err != nil {
+		return nil, nil, err
+	}
+	wire.PutPrefix(head[FrameHeaderBytes:], header)
+	if len(payload) <= joinBytes {
+		c.out.Write(payload)
+		return c.out.Bytes(), nil, nil
+	}
+	return head, payload, nil
+}
+
+// encodeValue appends v, copying what is JSON already.
+func (c *conn) encodeValue(v any) error {
+	switch raw := v.(type) {
+	case json.RawMessage:
+		return c.encodeRaw(raw)
+	case *json.RawMessage:
+		return c.encodeRaw(*raw)
+	}
+	return c.encoder.Encode(v)
+}
+
+func (c *conn) encodeRaw(raw json.RawMessage) error {
+	if !wire.Valid(raw) {
+		return fmt.Errorf("raw message of %d bytes is not JSON in UTF-8", len(raw))
+	}
+	c.out.Write(raw)
+	return nil
+}
+
+// send writes a request, or has the writer do what the channel does not take at once.
+func (c *conn) send(head, payload []byte, lent bool) {
+	if c.direct != nil {
+		n, err := c.direct.tryWrite(head, payload)
+		if err != nil {
+			c.fail(&channelError{err})
+			return
+		}
+		if n == len(head)+len(payload) {
+			return
+		}
+		done := min(n, len(head))
+		head, payload = head[done:], payload[n-done:]
+	}
+	c.writing, c.lent = true, lent
+	c.writes <- outgoing{head, payload}
+}
+
+// wrote reports whether nothing is left to be written. It does not block.
+func (c *conn) wrote() bool {
+	if c.writing {
+		select {
+		case <-c.written:
+			c.writing = false
+		default:
+		}
+	}
+	return !c.writing
+}
+
+// finishWrite waits until nothing is left to be written, or until the conn has broken and
+// the caller's memory is back. If ctx ends first, the worker does not read what it should,
+// and the conn breaks.
+func (c *conn) finishWrite(ctx context.Context) {
+	select {
+	case <-c.written:
+		c.writing = false
+		return
+	case <-c.broken:
+	case <-ctx.Done():
+		c.fail(context.Cause(ctx))
+	}
+	c.reclaim()
+}
+
+// write writes what the channel did not take at once, until the conn breaks.
+func (c *conn) write() {
+	for {
+		select {
+		case w := <-c.writes:
+			for _, part := range [...][]byte{w.head, w.payload} {
+				if len(part) == 0 {
+					continue
+				}
+				if _, err := c.channel.Write(part); err != nil {
+					c.fail(&channelError{err})
+					return
+				}
+			}
+			c.written <- struct{}{}
+		case <-c.broken:
+			return
+		}
+	}
+}
