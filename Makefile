@@ -12,7 +12,7 @@ build: ## compile every module
 
 test: build ## everything that must hold, the race detector included where it matters
 	$(GO) test $(TAGS) -timeout 9m ./... ./cmd/poolproof/...
-	$(GO) test $(TAGS) -race -timeout 9m ./pool ./pool/pooltest ./pool/process/... ./pool/fallback
+	$(GO) test $(TAGS) -race -timeout 9m ./pool ./pool/pooltest ./pool/process/... ./pool/fallback ./examples/...
 	$(GO) test $(TAGS) -race -timeout 9m ./props -run 'Test(Verify|Traces)' -rapid.checks=50
 
 race: ## all tests under the race detector, twice, in random order
