@@ -90,20 +90,25 @@ func (l *layout) pack(s *State) (k key) {
 
 // packInto is pack for those who are in a hurry.
 func (l *layout) packInto(s *State, k *key) {
-	*k = key{}
 	n := naming{workers: [...]uint8{0, 1, 2, 3}}
+	l.packNamed(s, &n, k)
+}
+
+// packNamed is packInto that leaves in n, which is fresh, the order that the key has.
+func (l *layout) packNamed(s *State, n *naming, k *key) {
+	*k = key{}
 	for i, c := range s.queue[:s.waiting] {
 		n.queued[s.clients[c].session] |= 1 << i
 	}
 	if s.live > 1 {
-		crossed := l.markWorkers(s, &n)
+		crossed := l.markWorkers(s, n)
 		if ties := n.sortWorkers(s.live); ties && crossed {
-			l.packLeast(s, &n, k)
+			l.packLeast(s, n, k)
 			return
 		}
 	}
-	l.sortSessions(s, &n)
-	l.write(s, &n, k)
+	l.sortSessions(s, n)
+	l.write(s, n, k)
 }
 
 // mix scatters the bits of x.
@@ -169,16 +174,17 @@ func (n *naming) sortWorkers(live uint8) (ties bool) {
 	return ties
 }
 
-// packLeast finds the least key of all orders of workers with equal marks.
+// packLeast finds the least key of all orders of workers with equal marks, and leaves its
+// order in n.
 func (l *layout) packLeast(s *State, n *naming, best *key) {
-	found := false
+	found, order := false, *n
 	var try func(i int)
 	try = func(i int) {
 		if i == int(s.live) {
 			l.sortSessions(s, n)
 			var k key
 			if l.write(s, n, &k); !found || k.less(best) {
-				*best, found = k, true
+				*best, order, found = k, *n, true
 			}
 			return
 		}
@@ -189,6 +195,7 @@ func (l *layout) packLeast(s *State, n *naming, best *key) {
 		}
 	}
 	try(0)
+	*n = order
 }
 
 func (k *key) less(other *key) bool {

@@ -100,6 +100,7 @@ type explorer struct {
 	ops    []Op
 	key    key
 	visit  func(n int, s *State, ops []Op) // unless nil, called for each state
+	lead   func(op Op, to int)             // unless nil, called for each way on from it
 }
 
 func newExplorer(cfg *Config, bounds Bounds) (*explorer, error) {
@@ -182,18 +183,27 @@ func (x *explorer) expand(n int) bool {
 func (x *explorer) take(n int, s, t *State, op Op) bool {
 	x.report.Transitions++
 	if *t == *s {
+		x.leads(op, n)
 		return true
 	}
 	x.layout.packInto(t, &x.key)
 	err := checkStep(x.cfg, s, t, op)
-	if _, isNew := x.known.add(&x.key, n); isNew && err == nil {
+	to, isNew := x.known.add(&x.key, n)
+	if isNew && err == nil {
 		err = Check(x.cfg, t)
 	}
+	x.leads(op, to)
 	if err != nil {
 		x.fail(err, n, &x.key)
 		return false
 	}
 	return true
+}
+
+func (x *explorer) leads(op Op, to int) {
+	if x.lead != nil {
+		x.lead(op, to)
+	}
 }
 
 // fail reports a broken promise in the state with key k, reached from state n.

@@ -136,6 +136,9 @@ const (
 // dueNow is a deadline that has been reached and not been served, within one tick.
 const dueNow = 255
 
+// Closing says that a Close or Shutdown has begun.
+func (s *State) Closing() bool { return s.closing != closingNot }
+
 // count returns the number of workers in the given phase.
 func (s *State) count(p phase) int {
 	n := 0
