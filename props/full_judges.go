@@ -67,7 +67,7 @@ func (u *fullUnjudged) run() (err error) {
 	if err := r.settled(); err != nil {
 		return err
 	}
-	u.script.add(model.Op{}, r.seen)
+	u.script.add(fullPlay{}, r.seen)
 	if u.free != nil {
 		return u.free.run(r, lim, u.script.remark)
 	}
@@ -91,13 +91,13 @@ func (u *fullUnjudged) drive(r *fullRun, lim *fullLimits) error {
 		if step.variant == 3 && op.Kind != model.OpTick && i+1 < len(u.steps) {
 			if also, ok := chooser.choose(u.steps[i+1], fullBeside(possible, op), u.omit); ok {
 				i++
-				u.script.add(op, nil)
+				u.script.add(fullPlay{op, step.variant}, nil)
 				u.script.remark("at the same time")
 				if err := r.apply(op, step.variant); err != nil {
 					return err
 				}
 				err := r.do(also, u.steps[i].variant, op)
-				u.script.add(also, r.seen)
+				u.script.add(fullPlay{also, u.steps[i].variant}, r.seen)
 				if err != nil {
 					return err
 				}
@@ -105,7 +105,7 @@ func (u *fullUnjudged) drive(r *fullRun, lim *fullLimits) error {
 			}
 		}
 		err := r.do(op, step.variant)
-		u.script.add(op, r.seen)
+		u.script.add(fullPlay{op, step.variant}, r.seen)
 		if err != nil {
 			return err
 		}

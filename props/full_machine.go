@@ -17,7 +17,7 @@ type fullMachine struct {
 	cfg    *model.Config
 	steps  []fullStep
 	omit   uint32                               // classes of operations that are not drawn
-	play   []model.Op                           // done before the steps: a trace
+	play   []fullPlay                           // done before the steps: a trace
 	guide  *fullGuide                           // says what is done before the steps; may be nil
 	memory *fullMemo                            // of other runs, to do something else; may be nil
 	visit  func(from *model.State, op model.Op) // told what is done from which state; may be nil
@@ -57,8 +57,8 @@ func (m *fullMachine) run() (err error) {
 	if err := m.begin(); err != nil {
 		return err
 	}
-	for _, op := range m.play {
-		if err := m.step(op, 0); err != nil {
+	for _, play := range m.play {
+		if err := m.step(play.op, play.variant); err != nil {
 			return err
 		}
 	}
@@ -103,7 +103,7 @@ func (m *fullMachine) begin() error {
 	r := m.live
 	r.clock.rest(r)
 	r.collect()
-	m.script.add(model.Op{}, r.seen)
+	m.script.add(fullPlay{}, r.seen)
 	if err := r.settled(); err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (m *fullMachine) step(op model.Op, variant uint8) error {
 		m.memory.did(&m.states[0], op)
 	}
 	err := r.do(op, variant)
-	m.script.add(op, r.seen)
+	m.script.add(fullPlay{op, variant}, r.seen)
 	if err != nil {
 		return err
 	}

@@ -10,10 +10,56 @@ import (
 	"github.com/poolproof/poolproof/model"
 )
 
+// fullPlay is an operation and how it is done, out of several ways that are the same for
+// the model: whether a hook that fails returns an error or panics, for instance.
+type fullPlay struct {
+	op      model.Op
+	variant uint8
+}
+
+// plain returns the play with its variant reduced to what has an effect.
+func (p fullPlay) plain() fullPlay {
+	switch p.op.Kind {
+	case model.OpStopped:
+		p.variant %= 4
+	case model.OpStartFailed, model.OpCheckFailed, model.OpTellFailed:
+		p.variant %= 3
+	case model.OpReleaseUnusable, model.OpClose, model.OpForce:
+		p.variant %= 2
+	default:
+		p.variant = 0
+	}
+	return p
+}
+
+// String writes the play as traces have it.
+func (p fullPlay) String() string {
+	text := fullOpText(p.op)
+	if p = p.plain(); p.variant > 0 {
+		text += fmt.Sprintf("%s%d", fullVariantText, p.variant)
+	}
+	return text
+}
+
+// parseFullPlay reads what String wrote.
+func parseFullPlay(line string) (p fullPlay, err error) {
+	line, variant, varies := strings.Cut(line, fullVariantText)
+	if p.op, err = parseFullOp(line); err != nil || !varies {
+		return p, err
+	}
+	n, err := strconv.ParseUint(variant, 10, 8)
+	if p.variant = uint8(n); err == nil && (n == 0 || p != p.plain()) {
+		err = fmt.Errorf("%v has no variant %d", p.op, n)
+	}
+	return p, err
+}
+
+const fullVariantText = " variant="
+
 // fullLine is one step of a script: an operation and what followed. An operation that the
 // model does not know is a remark.
 type fullLine struct {
-	op     model.Op
+	fullPlay
 	remark string
 	seen   []model.Event
 }
@@ -23,8 +69,8 @@ type fullScript struct {
 	lines []fullLine
 }
 
-func (s *fullScript) add(op model.Op, seen []model.Event) {
-	s.lines = append(s.lines, fullLine{op: op, seen: append([]model.Event(nil), seen...)})
+func (s *fullScript) add(play fullPlay, seen []model.Event) {
+	s.lines = append(s.lines, fullLine{fullPlay: play, seen: append([]model.Event(nil), seen...)})
 }
 
 // length is the number of operations.
@@ -63,7 +109,7 @@ func (s *fullScript) columns(clients int) string {
 			put(0, line.remark)
 			continue
 		}
-		put(line.op.Client, fullOpText(line.op))
+		put(line.op.Client, line.fullPlay.String())
 		for _, ev := range line.seen {
 			put(ev.Client, "  "+fullEventText(ev))
 		}
@@ -159,7 +205,7 @@ func (s *fullScript) trace(cfg *model.Config) string {
 	t := fullTrace{cfg: cfg}
 	for _, line := range s.lines {
 		if line.remark == "" {
-			t.steps = append(t.steps, fullTraceStep{op: line.op, seen: line.seen})
+			t.steps = append(t.steps, fullTraceStep{fullPlay: line.fullPlay, seen: line.seen})
 		}
 	}
 	return t.String()

@@ -18,7 +18,14 @@ import (
 //	----
 //	worker 1 start begun
 //
-// What a new pool does by itself stands under the operation "open".
+// What a new pool does by itself stands under the operation "open". Behind an operation
+// variant=N may say how it is done, where that is the same for the model:
+//
+//   - stop done: 1 by an error, 2 by a panic, 3 by Goexit
+//   - start fails, check fails, tell fails: 1 by a panic, 2 by Goexit, instead of an error
+//   - release unusable: 1 by a panic of Usable
+//   - close: 1 by a Shutdown whose context lasts
+//   - force: 1 by another Shutdown, even if the context of a begun one could end
 type fullTrace struct {
 	head  []string // remarks before the configuration
 	cfg   *model.Config
@@ -27,9 +34,9 @@ type fullTrace struct {
 
 // fullTraceStep is one operation of a trace.
 type fullTraceStep struct {
-	remarks []string
-	op      model.Op // OpNone: open
-	seen    []model.Event
+	fullPlay // OpNone: open
+	remarks  []string
+	seen     []model.Event
 }
 
 // parseFullTrace reads a trace.
@@ -70,11 +77,11 @@ func parseFullTrace(text string) (*fullTrace, error) {
 }
 
 func (t *fullTrace) addOp(line string, remarks []string) error {
-	op, err := parseFullOp(line)
+	play, err := parseFullPlay(line)
 	if err == nil && t.cfg == nil {
 		err = fmt.Errorf("an operation stands before the config")
 	}
-	t.steps = append(t.steps, fullTraceStep{op: op, remarks: remarks})
+	t.steps = append(t.steps, fullTraceStep{fullPlay: play, remarks: remarks})
 	return err
 }
 
@@ -103,7 +110,7 @@ func (t *fullTrace) String() string {
 		for _, line := range step.remarks {
 			b.WriteString(line + "\n")
 		}
-		b.WriteString(fullOpText(step.op) + "\n----\n")
+		b.WriteString(step.fullPlay.String() + "\n----\n")
 		for _, ev := range step.seen {
 			b.WriteString(fullEventText(ev) + "\n")
 		}
@@ -125,7 +132,7 @@ func ReplayTrace(t *testing.T, target PoolTarget, text string) string {
 	}
 	m := &fullMachine{target: &target, cfg: target.complete(trace.cfg)}
 	for _, step := range trace.steps[1:] {
-		m.play = append(m.play, step.op)
+		m.play = append(m.play, step.fullPlay)
 	}
 	if err := target.judge(t, m); err != nil {
 		t.Errorf("%v\n\n%s", err, m.report())
