@@ -5,7 +5,7 @@ CHECKS  ?= 1000
 TOOLS   := GOWORK=off $(GO) tool -modfile=tools/go.mod
 MODULES := . cmd/poolproof
 
-.PHONY: help build test race explore props bench lint check fmt
+.PHONY: help build test race explore conform props bench lint check fmt
 
 build: ## compile every module
 	@for m in $(MODULES); do (cd $$m && $(GO) build ./...) || exit 1; done
@@ -20,6 +20,9 @@ race: ## all tests under the race detector, twice, in random order
 
 explore: ## enumerate the reference model
 	$(GO) test ./model -run Explore -v
+
+conform: ## the pool along every transition of large graphs of the model; ten minutes or more
+	$(GO) test $(TAGS) ./props -run Conform -conform.deep -v -timeout 60m
 
 props: ## deep random checks; CHECKS=n sets how many
 	$(GO) test $(TAGS) ./props -rapid.checks=$(CHECKS) -timeout 60m

@@ -205,8 +205,8 @@ func (g *fullGuide) plan(from *model.State) []model.ScriptStep {
 	return nil
 }
 
-// obey drives a machine as its guide says.
-func (m *fullMachine) obey(g *fullGuide) error {
+// lead drives a machine along the path.
+func (g *fullGuide) lead(m *fullMachine) error {
 	for {
 		var want []model.Event
 		if len(g.path) > 0 {

@@ -18,7 +18,7 @@ type fullMachine struct {
 	steps  []fullStep
 	omit   uint32                               // classes of operations that are not drawn
 	play   []fullPlay                           // done before the steps: a trace
-	guide  *fullGuide                           // says what is done before the steps; may be nil
+	guide  fullLeader                           // says what is done before the steps; may be nil
 	memory *fullMemo                            // of other runs, to do something else; may be nil
 	visit  func(from *model.State, op model.Op) // told what is done from which state; may be nil
 
@@ -27,6 +27,12 @@ type fullMachine struct {
 	spare  []model.State
 	next   []model.Next
 	script fullScript
+}
+
+// fullLeader decides what a machine does as it goes.
+type fullLeader interface {
+	// lead drives m, which has begun, and returns what is wrong.
+	lead(m *fullMachine) error
 }
 
 func drawFullMachine(t *PoolTarget, rt *rapid.T) fullJudge {
@@ -63,7 +69,7 @@ func (m *fullMachine) run() (err error) {
 		}
 	}
 	if m.guide != nil {
-		if err := m.obey(m.guide); err != nil {
+		if err := m.guide.lead(m); err != nil {
 			return err
 		}
 	}
