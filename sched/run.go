@@ -34,7 +34,7 @@ type Scheduler struct {
 
 	enabled     []*Task // scratch
 	dry         int     // steps since anything changed
-	preempting  bool // the step that comes was chosen by a preemption
+	preempting  bool    // the step that comes was chosen by a preemption
 	idle        time.Duration
 	objects     map[unsafe.Pointer]int
 	keys        map[any]int

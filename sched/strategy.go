@@ -5,9 +5,9 @@ type Kind uint8
 
 // The kinds of choices.
 const (
-	NextTask Kind = iota // which task goes on, or that time passes
-	ReadyCase            // with which case a select begins to look for one that is ready
-	Seed                 // the seed of what the run draws by itself, such as the order of a map
+	NextTask  Kind = iota // which task goes on, or that time passes
+	ReadyCase             // with which case a select begins to look for one that is ready
+	Seed                  // the seed of what the run draws by itself, such as the order of a map
 )
 
 func (k Kind) String() string { return [...]string{"next", "case", "seed"}[k] }
@@ -45,8 +45,8 @@ type Strategy interface {
 
 // Pruner is a Strategy that wants to know of choices which would have come to the same.
 type Pruner interface {
-	// Prune says of the last choice picked that all numbers less than next, but for the
-	// one picked, would have had the same effect.
+	// Prune says of the last choice that the numbers from the one picked up to next-1
+	// would all have had the same effect.
 	Prune(next int)
 }
 

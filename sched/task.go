@@ -31,7 +31,7 @@ type Task struct {
 	id      int64 // of its goroutine, once that runs
 	parked  bool
 	ended   bool
-	gone    bool // foreign, and not known to be alive
+	gone    bool        // foreign, and not known to be alive
 	next    event       // what it does when it goes on
 	ready   func() bool // if it can go on; nil if always
 	calm    int         // points since it changed something

@@ -85,7 +85,7 @@ full; 2 the command could not do its work, or was interrupted.`,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return fmt.Errorf("%q is no command; want verify or explore\nRun 'poolproof help' for what they do", args[0])
+				return fmt.Errorf("%q is no command; want verify, explore or test\nRun 'poolproof help' for what they do", args[0])
 			}
 			return cmd.Help()
 		},
@@ -97,6 +97,6 @@ full; 2 the command could not do its work, or was interrupted.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w\nRun '%s --help' for the flags", err, cmd.CommandPath())
 	})
-	root.AddCommand(verifyCommand(), exploreCommand())
+	root.AddCommand(verifyCommand(), exploreCommand(), testCommand())
 	return root
 }

@@ -1,6 +1,7 @@
 package lang
 
 import (
+	"runtime"
 	"unsafe"
 
 	"github.com/poolproof/poolproof/sched"
@@ -131,7 +132,8 @@ func (s *SendCase[T]) try() bool {
 // Default is what Select returns if no case was ready and there is a default.
 const Default = -1
 
-// Killed is what the function passed to Select returns when its channel is closed.
+// Killed is what the function passed to Select returns when its channel is closed. Select
+// does not return it.
 const Killed = -2
 
 // Select returns the number of the case that was served, or Default. block is the select
@@ -143,29 +145,37 @@ func Select(hasDefault bool, block func(kill <-chan struct{}) int, cases ...Case
 	}
 	t.Point(sched.OpSelect, nil)
 	if t.Dying() && !hasDefault {
-		return block(t.Killed())
+		served := block(t.Killed())
+		if served == Killed {
+			runtime.Goexit()
+		}
+		return served
 	}
 	n := len(cases)
 	first := t.Choose(sched.ReadyCase, n)
 	for k := range n {
 		i := (first + k) % n
 		if cases[i].try() {
-			// Had the search begun at any case between 0 or first and i it would have ended
+			// Had the search begun at any other case between first and i it would have ended
 			// here too.
-			next := i + 1
-			if i < first {
-				next = n
-			}
-			t.Prune(next)
+			prune(t, n, first+k+1)
 			t.Wrote()
 			return i
 		}
 	}
-	t.Prune(n)
+	prune(t, n, n)
 	if hasDefault {
 		return Default
 	}
 	served := Killed
 	t.Block(sched.OpSelect, nil, func(kill <-chan struct{}) { served = block(kill) })
 	return served
+}
+
+// prune says which other cases the search could have begun with to the same effect, if
+// there was a choice.
+func prune(t *sched.Task, n, next int) {
+	if n > 1 {
+		t.Prune(min(next, n))
+	}
 }

@@ -95,7 +95,7 @@ func (r *MapRange[M, K, V]) Next() bool {
 
 // Key returns key, which is about to be put into a map and has no order of its own, and
 // remembers when that was.
-func Key[K comparable](key K) K {
+func Key[K any](key K) K {
 	if t := sched.Here(); t != nil {
 		order.Note(t, key)
 	}
