@@ -37,7 +37,7 @@ func (t *Task) pause(e event, ready func() bool) {
 	t.next, t.ready = e, ready
 	t.parked = true
 	s.parked++
-	t.yielded = e.op == OpYield
+	t.yielded, t.patient = e.op == OpYield, e.op == OpRest
 	next := s.handOverLocked(t)
 	s.mu.Unlock()
 	if next == t {
@@ -144,7 +144,7 @@ func (s *Scheduler) enabledLocked() (enabled []*Task, spin bool) {
 		switch {
 		case t.calm >= s.opts.SpinPoints || s.dry >= s.opts.SpinPoints*spinAll:
 			spin = true
-		case t.yielded:
+		case t.yielded || t.patient:
 			resting = true
 		case t == s.last:
 			s.enabled = slices.Insert(s.enabled, 0, t)
@@ -155,9 +155,14 @@ func (s *Scheduler) enabledLocked() (enabled []*Task, spin bool) {
 	if len(s.enabled) > 0 || !resting {
 		return s.enabled, spin
 	}
-	// A task that yields to nobody goes on.
+	// A task that yields to nobody goes on, and then one that waits for rest.
 	for _, t := range s.tasks {
-		if t.parked && t.yielded && t.calm < s.opts.SpinPoints && (t.ready == nil || t.ready()) {
+		if t.parked && t.yielded && t.calm < s.opts.SpinPoints {
+			s.enabled = append(s.enabled, t)
+		}
+	}
+	for _, t := range s.tasks {
+		if len(s.enabled) == 0 && t.parked && t.patient {
 			s.enabled = append(s.enabled, t)
 		}
 	}

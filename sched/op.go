@@ -11,6 +11,7 @@ const (
 	OpTime            // no task: time passes
 	OpWoke            // the task was blocked by something that is not a gate, and goes on
 	OpYield           // runtime.Gosched
+	OpRest            // see Scheduler.Rest
 	OpGo
 	OpTimer // a timer or a context started this task
 
@@ -70,6 +71,7 @@ func (o Op) info() opInfo {
 		OpTime:  {"time passes", "", writes},
 		OpWoke:  {"goes on after", "", writes},
 		OpYield: {"Gosched", "", reads},
+		OpRest:  {"rests", "", writes},
 		OpGo:    {"go", "", writes},
 		OpTimer: {"is started by a timer or context", "", writes},
 

@@ -34,6 +34,7 @@ type Task struct {
 	gone    bool        // foreign, and not known to be alive
 	next    event       // what it does when it goes on
 	ready   func() bool // if it can go on; nil if always
+	patient bool        // goes on only if no other task can
 	calm    int         // points since it changed something
 	yielded bool        // called Gosched, and no other task has stepped since
 	spawned int         // how many children it has
@@ -262,6 +263,15 @@ func (t *Task) Wait(op Op, object unsafe.Pointer, ready func() bool) {
 // such as to be woken by a Cond.
 func (t *Task) Await(op Op, object unsafe.Pointer, ready func() bool) {
 	t.pause(event{op: OpWoke, cause: op, object: object}, ready)
+}
+
+// Rest blocks until no other task can go on before time passes: what they are about to do
+// they have done. Tasks that spin are not waited for. It is for the tasks of a run, one at
+// a time.
+func (s *Scheduler) Rest() {
+	if t := Here(); t != nil {
+		t.pause(event{op: OpRest}, nil)
+	}
 }
 
 // Point is a scheduling point placed by hand: the calling goroutine stops there until it

@@ -14,8 +14,8 @@ import (
 
 // Trace is what happened in a run, step by step.
 type Trace struct {
-	Tasks []string // the columns, in order of creation
-	Steps []TraceStep
+	tasks  []string // the columns, in order of creation
+	events []event
 }
 
 // TraceStep is one step.
@@ -28,19 +28,27 @@ type TraceStep struct {
 
 // traceLocked returns the trace up to now.
 func (s *Scheduler) traceLocked() *Trace {
-	tr := &Trace{}
+	tr := &Trace{events: s.events[:len(s.events):len(s.events)]}
 	for _, t := range s.everyone {
-		tr.Tasks = append(tr.Tasks, t.name)
-	}
-	for i := range s.events {
-		e := &s.events[i]
-		step := TraceStep{Task: -1, Text: e.text(), Where: position(e.calls), Preempts: e.preempts}
-		if e.task != nil {
-			step.Task = e.task.column
-		}
-		tr.Steps = append(tr.Steps, step)
+		tr.tasks = append(tr.tasks, t.name)
 	}
 	return tr
+}
+
+// Tasks returns the names of the tasks: the columns, in order of creation.
+func (tr *Trace) Tasks() []string { return tr.tasks }
+
+// Steps returns the steps.
+func (tr *Trace) Steps() []TraceStep {
+	steps := make([]TraceStep, len(tr.events))
+	for i := range tr.events {
+		e := &tr.events[i]
+		steps[i] = TraceStep{Task: -1, Text: e.text(), Where: position(e.calls), Preempts: e.preempts}
+		if e.task != nil {
+			steps[i].Task = e.task.column
+		}
+	}
+	return steps
 }
 
 // text says what the step does.
@@ -61,15 +69,16 @@ func (e *event) text() string {
 // String returns the trace as a table: a line for each step, a column for each task that
 // took one. A star marks a preemption.
 func (tr *Trace) String() string {
-	cells := make([]string, len(tr.Steps))
-	width := make([]int, len(tr.Tasks))
-	for i, step := range tr.Steps {
+	steps := tr.Steps()
+	cells := make([]string, len(steps))
+	width := make([]int, len(tr.tasks))
+	for i, step := range steps {
 		cells[i] = step.Text
 		if step.Where != "" {
 			cells[i] += " " + step.Where
 		}
 		if step.Task >= 0 {
-			width[step.Task] = max(width[step.Task], utf8.RuneCountInString(cells[i]), utf8.RuneCountInString(tr.Tasks[step.Task]))
+			width[step.Task] = max(width[step.Task], utf8.RuneCountInString(cells[i]), utf8.RuneCountInString(tr.tasks[step.Task]))
 		}
 	}
 	var b strings.Builder
@@ -83,8 +92,8 @@ func (tr *Trace) String() string {
 		b.WriteString(strings.TrimRight(text, " "))
 		b.WriteByte('\n')
 	}
-	line(" step ", func(column int) string { return tr.Tasks[column] })
-	for i, step := range tr.Steps {
+	line(" step ", func(column int) string { return tr.tasks[column] })
+	for i, step := range steps {
 		star := " "
 		if step.Preempts {
 			star = "*"

@@ -1,6 +1,7 @@
 package instrument
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -162,7 +163,11 @@ func (l *listed) fromCache() *module {
 
 // copies returns the folder with the rewritten files of l.
 func (b *builder) copies(l *listed, files []string) (string, error) {
-	parts := []string{rewrite.Version, runtime.Version(), l.path(), strings.Join(b.wantNames(), " ")}
+	rewriter, err := rewrite.Version()
+	if err != nil {
+		return "", fmt.Errorf("instrument: %w", err)
+	}
+	parts := []string{rewriter, runtime.Version(), l.path(), strings.Join(b.wantNames(), " ")}
 	parts = append(parts, dependsOn(l, b.exports)...)
 	for _, name := range files {
 		src, err := os.ReadFile(name)
@@ -173,8 +178,8 @@ func (b *builder) copies(l *listed, files []string) (string, error) {
 	}
 	return b.cached("src", parts, func(folder string) error {
 		goVersion := ""
-		if l.Module != nil && l.Module.GoVersion != "" {
-			goVersion = "go" + l.Module.GoVersion
+		if l.Module != nil {
+			goVersion = "go" + cmp.Or(l.Module.GoVersion, defaultGo)
 		}
 		out, err := rewrite.Rewrite(rewrite.Package{
 			Path: l.path(), Files: files, GoVersion: goVersion, Importer: importerFor(l, b.exports),

@@ -12,12 +12,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 )
 
-// leastGo is the version of the language that rewritten files need: for type arguments
-// that are inferred. It is below the version in which loops changed their meaning.
-const leastGo = "1.21"
+// defaultGo is the version of the language where none is given.
+const defaultGo = "1.16"
 
 // workspace returns a go.work that is the present one, or one of the main module alone,
 // with the copied modules in place of the originals.
@@ -76,7 +74,7 @@ func (b *builder) present(ctx context.Context) (work string, sums []byte, err er
 		}
 		return strconv.Quote(path)
 	}
-	work = "go " + cmp.Or(file.Go, leastGo) + "\n"
+	work = "go " + cmp.Or(file.Go, defaultGo) + "\n"
 	for _, use := range file.Use {
 		work += "use " + absolute(use.DiskPath) + "\n"
 	}
@@ -110,7 +108,7 @@ func (b *builder) alone(ctx context.Context, goMod string) (string, error) {
 	if err := json.Unmarshal(out, &file); err != nil {
 		return "", fmt.Errorf("go mod edit: %w", err)
 	}
-	return fmt.Sprintf("go %s\nuse %s\n", cmp.Or(file.Go, leastGo), strconv.Quote(filepath.Dir(goMod))), nil
+	return fmt.Sprintf("go %s\nuse %s\n", cmp.Or(file.Go, defaultGo), strconv.Quote(filepath.Dir(goMod))), nil
 }
 
 // copyModule returns a folder with the module's files, some of them replaced.
@@ -136,41 +134,15 @@ func (b *builder) copyModule(c *copied) (string, error) {
 				return fmt.Errorf("instrument: %w", err)
 			}
 		}
-		return raiseGo(filepath.Join(folder, "go.mod"), c.module)
+		return needGoMod(folder, c.module.Path)
 	})
 }
 
-// raiseGo makes the version of the language in a go.mod at least leastGo.
-func raiseGo(name string, m *module) error {
-	text, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		text, err = []byte("module "+m.Path+"\n"), nil
+// needGoMod writes a go.mod if there is none: a replacement needs one.
+func needGoMod(folder, path string) error {
+	name := filepath.Join(folder, "go.mod")
+	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("instrument: %w", err)
-	}
-	lines := strings.Split(string(text), "\n")
-	found := false
-	for i, line := range lines {
-		if version, ok := strings.CutPrefix(strings.TrimSpace(line), "go "); ok {
-			found = true
-			if older(strings.TrimSpace(version)) {
-				lines[i] = "go " + leastGo
-			}
-		}
-	}
-	if !found {
-		lines = append(lines, "go "+leastGo, "")
-	}
-	return os.WriteFile(name, []byte(strings.Join(lines, "\n")), 0o666)
-}
-
-// older tells whether a version of the language is older than leastGo.
-func older(version string) bool {
-	_, minor, _ := strings.Cut(version, ".")
-	minor, _, _ = strings.Cut(minor, ".")
-	got, err := strconv.Atoi(minor)
-	_, least, _ := strings.Cut(leastGo, ".")
-	want, _ := strconv.Atoi(least)
-	return strings.HasPrefix(version, "1.") && err == nil && got < want
+	return os.WriteFile(name, []byte("module "+path+"\n"), 0o666)
 }

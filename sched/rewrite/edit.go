@@ -2,6 +2,8 @@ package rewrite
 
 import (
 	"fmt"
+	"go/ast"
+	"go/build/constraint"
 	"go/token"
 	"slices"
 	"strings"
@@ -14,6 +16,7 @@ type file struct {
 	tok   *token.File
 	edits []edit // do not overlap; by start
 	used  bool   // something of package lang
+	least string // the version of the language that the file must be compiled as, if not its module's
 	keep  map[string]bool
 	names int // how many names were made
 }
@@ -71,6 +74,19 @@ func (f *file) fresh(what string) string {
 	return fmt.Sprintf("poolproof_%s%d", what, f.names)
 }
 
+// raise makes the file one of leastGo: by a build constraint, which takes the place of
+// those that it has. They hold, or the file would not be part of the build.
+func (f *file) raise(parsed *ast.File) {
+	f.least = leastGo
+	for _, group := range parsed.Comments {
+		for _, c := range group.List {
+			if c.Pos() < parsed.Package && (constraint.IsGoBuild(c.Text) || constraint.IsPlusBuild(c.Text)) {
+				f.replace(c.Pos(), c.End(), "//")
+			}
+		}
+	}
+}
+
 // langName is the name under which rewritten files import package lang.
 const langName = "poolproof_lang"
 
@@ -81,7 +97,11 @@ func (f *file) finish(packageName token.Pos, nameLen int) []byte {
 		f.replace(after, after, fmt.Sprintf("; import %s %q%s", langName, langPath, f.at(after)))
 	}
 	base := token.Pos(f.tok.Base())
-	text := fmt.Sprintf("//line %s:1\n", f.name) + f.text(base, base+token.Pos(f.tok.Size()))
+	text := ""
+	if f.least != "" {
+		text = "//go:build " + f.least + "\n\n"
+	}
+	text += fmt.Sprintf("//line %s:1\n", f.name) + f.text(base, base+token.Pos(f.tok.Size()))
 	for _, use := range slices.Sorted(mapsKeys(f.keep)) {
 		text += fmt.Sprintf("\nvar _ = %s // the import may have no other use\n", use)
 	}

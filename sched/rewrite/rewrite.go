@@ -1,12 +1,17 @@
 package rewrite
 
 import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"go/types"
+	"go/version"
+	"io/fs"
 	"maps"
 	"os"
 	"runtime"
@@ -29,8 +34,22 @@ type Package struct {
 	Instrumented func(path string) bool
 }
 
-// Version is part of what a copy depends on: it changes when Rewrite does.
-const Version = "1"
+// sources is this package: what Rewrite does changes with it.
+//
+//go:embed *.go
+var sources embed.FS
+
+// Version is a part of what a copy depends on: it changes when Rewrite does.
+func Version() (string, error) {
+	h := sha256.New()
+	names, err := fs.Glob(sources, "*.go")
+	for _, name := range names {
+		text, readErr := sources.ReadFile(name)
+		err = errors.Join(err, readErr)
+		h.Write(text)
+	}
+	return hex.EncodeToString(h.Sum(nil)), err
+}
 
 // ShimPath is the path below which the drop-ins are.
 var ShimPath = strings.TrimSuffix(langPath, "/lang")
@@ -52,6 +71,10 @@ func standIn(path, name string) string {
 		"runtime.Gosched": "Gosched",
 	}[path+"."+name]
 }
+
+// leastGo is the version of the language that rewritten files need, as they leave type
+// arguments to be inferred. It is below the one in which loops changed their meaning.
+const leastGo = "go1.21"
 
 // ErrRefused reports source that cannot be instrumented; the text says where and why.
 var ErrRefused = errors.New("cannot instrument")
@@ -100,6 +123,9 @@ func Rewrite(p Package) (map[string][]byte, error) {
 		}
 		w.walk(parsed)
 		errs = append(errs, w.errs...)
+		if p.GoVersion != "" && version.Compare(p.GoVersion, leastGo) < 0 {
+			w.raise(parsed)
+		}
 		out[p.Files[i]] = w.finish(parsed.Name.Pos(), len(parsed.Name.Name))
 	}
 	if len(errs) > 0 {
