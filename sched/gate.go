@@ -112,8 +112,8 @@ func (s *Scheduler) decideLocked() (*Task, verdict) {
 		}
 		return nil, idle
 	}
-	c := Choice{Kind: NextTask, N: len(enabled), Tasks: enabled, Continue: enabled[0] == s.last}
-	if !s.opts.IdleTimeOnly && !s.endingLocked() {
+	c := Choice{Kind: NextTask, N: len(enabled), Tasks: enabled, Continue: enabled[0] == s.last && !s.ticked}
+	if !s.opts.IdleTimeOnly && !s.fruitless && !s.endingLocked() {
 		c.Time = true
 		c.N++
 	}
@@ -212,6 +212,7 @@ func (s *Scheduler) dispatchLocked(t *Task) {
 		}
 	}
 	s.current, s.last = t, t
+	s.ticked, s.fruitless = false, false
 	e := &t.next
 	t.calm++
 	s.dry++

@@ -34,6 +34,8 @@ type Scheduler struct {
 
 	enabled     []*Task // scratch
 	dry         int     // steps since anything changed
+	ticked      bool    // time has passed since the last step: who goes on then is a free choice
+	fruitless   bool    // time has passed since the last step, and nothing has come of it
 	preempting  bool    // the step that comes was chosen by a preemption
 	idle        time.Duration
 	objects     map[unsafe.Pointer]int
@@ -193,10 +195,11 @@ func (s *Scheduler) sleep(d time.Duration, op Op) bool {
 			<-s.arrived
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ticked, s.fruitless = true, !arrived
 	if free {
-		s.mu.Lock()
 		s.idle += time.Since(began)
-		s.mu.Unlock()
 	}
 	return arrived
 }

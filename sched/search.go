@@ -110,29 +110,41 @@ func Shrink(t *testing.T, o Options, r *Result, body func(s *Scheduler) error) *
 	return best
 }
 
-// leaveOut tries schedules without size choices in a row.
+// leaveOut tries schedules without size choices in a row. What is chosen later is then
+// also tried a little earlier: steps that are not taken any more need no decision.
 func leaveOut(r *Result, size int, try func(Schedule) bool) bool {
+	const earlier = 4
 	decisions := slices.Sorted(maps.Keys(r.Schedule))
 	for at := 0; at+size <= len(decisions); at++ {
-		s := maps.Clone(r.Schedule)
-		for _, d := range decisions[at : at+size] {
-			delete(s, d)
-		}
-		if try(s) {
-			return true
+		for by := range earlier {
+			s := Schedule{}
+			for i, d := range decisions {
+				switch {
+				case i < at:
+					s[d] = r.Schedule[d]
+				case i >= at+size:
+					s[max(d-by, 0)] = r.Schedule[d]
+				}
+			}
+			if try(s) {
+				return true
+			}
 		}
 	}
 	return false
 }
 
-// lower tries schedules with one choice smaller.
+// lower tries schedules with one choice smaller, or made a little earlier or later.
 func lower(r *Result, try func(Schedule) bool) bool {
 	for _, d := range slices.Sorted(maps.Keys(r.Schedule)) {
-		for choice := 1; choice < r.Schedule[d]; choice++ {
-			s := maps.Clone(r.Schedule)
-			s[d] = choice
-			if try(s) {
-				return true
+		for choice := 1; choice <= r.Schedule[d]; choice++ {
+			for _, by := range []int{0, -1, 1, -2, 2} {
+				s := maps.Clone(r.Schedule)
+				delete(s, d)
+				s[max(d+by, 0)] = choice
+				if try(s) {
+					return true
+				}
 			}
 		}
 	}
