@@ -38,7 +38,13 @@ func (t *Task) pause(e event, ready func() bool) {
 	t.parked = true
 	s.parked++
 	t.yielded, t.patient = e.op == OpYield, e.op == OpRest
-	next := s.handOverLocked(t)
+	var next *Task
+	if t.solo && s.current == t && s.healthyLocked() && (ready == nil || ready()) {
+		next = t
+		s.dispatchLocked(t)
+	} else {
+		next = s.handOverLocked(t)
+	}
 	s.mu.Unlock()
 	if next == t {
 		return

@@ -38,7 +38,7 @@ func join(s *sched.Scheduler, fns ...func()) {
 			left--
 		})
 	}
-	sched.Here().Wait(sched.OpLabel, nil, func() bool { return left == 0 })
+	s.Until("all done", func() bool { return left == 0 })
 }
 
 // lostUpdate reads and writes a number in two steps.

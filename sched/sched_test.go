@@ -351,6 +351,37 @@ func TestRest(t *testing.T) {
 	}
 }
 
+// Nobody comes between the points of Solo, unless the task cannot go on.
+func TestSolo(t *testing.T) {
+	report := sched.Exhaust(t, sched.Options{}, 2, 0, func(s *sched.Scheduler) error {
+		var mu sync.Mutex
+		n := 0
+		s.Go("counts", func() {
+			for range 3 {
+				mu.Lock()
+				n++
+				mu.Unlock()
+			}
+		})
+		same := false
+		s.Solo(func() {
+			sched.Point("before")
+			before := n
+			sched.Point("after")
+			same = n == before
+			mu.Lock()
+			defer mu.Unlock()
+		})
+		if !same {
+			return errors.New("somebody came between")
+		}
+		return nil
+	})
+	if report.Result != nil || !report.Complete {
+		t.Errorf("got %+v", report.Result)
+	}
+}
+
 // Goroutines that were not started by Go are found out at their first point.
 func TestGoroutinesOfOthersAreControlled(t *testing.T) {
 	report := sched.Explore(t, sched.Options{}, 300, sched.Random(1), func(s *sched.Scheduler) error {

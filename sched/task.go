@@ -34,6 +34,7 @@ type Task struct {
 	gone    bool        // foreign, and not known to be alive
 	next    event       // what it does when it goes on
 	ready   func() bool // if it can go on; nil if always
+	solo    bool        // goes on if it can, without a choice
 	patient bool        // goes on only if no other task can
 	calm    int         // points since it changed something
 	yielded bool        // called Gosched, and no other task has stepped since
@@ -272,6 +273,34 @@ func (s *Scheduler) Rest() {
 	if t := Here(); t != nil {
 		t.pause(event{op: OpRest}, nil)
 	}
+}
+
+// Until blocks until ready returns true, which is looked at while no task runs; it must
+// not block. It is for the tasks of a run.
+func (s *Scheduler) Until(label string, ready func() bool) {
+	if t := Here(); t != nil {
+		t.pause(event{op: OpLabel, label: label}, ready)
+	}
+}
+
+// Solo calls fn and lets the calling task go on at each of its points, as long as it can,
+// whatever the strategy would say. After Rest, what fn sees is one state.
+func (s *Scheduler) Solo(fn func()) {
+	t := Here()
+	if t == nil {
+		fn()
+		return
+	}
+	s.mu.Lock()
+	before := t.solo
+	t.solo = true
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		t.solo = before
+		s.mu.Unlock()
+	}()
+	fn()
 }
 
 // Point is a scheduling point placed by hand: the calling goroutine stops there until it

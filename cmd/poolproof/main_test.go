@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -52,6 +53,14 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Setenv("POOLPROOF", path)
+			repo, err := filepath.Abs("../..")
+			if err != nil {
+				return err
+			}
+			env.Setenv("REPO", repo)
+			if err := goEnvironment(env); err != nil {
+				return err
+			}
 			// python3 in PATH may be a slow way to the interpreter.
 			if command, err := python.Command(context.Background()); err == nil {
 				env.Setenv("PYTHON", command[0])
@@ -67,6 +76,19 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"repeat": repeatFinding},
 	})
+}
+
+// goEnvironment lets scripts run the go command: its caches are below a home that they do
+// not have.
+func goEnvironment(env *testscript.Env) error {
+	out, err := exec.Command("go", "env", "GOCACHE", "GOMODCACHE", "GOPROXY", "GOSUMDB").Output()
+	if err != nil {
+		return err
+	}
+	for i, name := range []string{"GOCACHE", "GOMODCACHE", "GOPROXY", "GOSUMDB"} {
+		env.Setenv(name, strings.Split(string(out), "\n")[i])
+	}
+	return nil
 }
 
 // missingPython returns err where Python must be there: under CI.
