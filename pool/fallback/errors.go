@@ -64,6 +64,8 @@ func (r Reason) failure() bool { return r == PoolClosed || r == StartFailed || r
 func reasonOf(err error) Reason {
 	var start *pool.StartError
 	switch {
+	case errors.As(err, &start): // first: its cause may be anything
+		return StartFailed
 	case errors.Is(err, pool.ErrSessionLost), errors.Is(err, pool.ErrSessionLimit):
 		return 0
 	case errors.Is(err, pool.ErrClosed):
@@ -72,8 +74,6 @@ func reasonOf(err error) Reason {
 		return Saturated
 	case errors.Is(err, pool.ErrAcquireTimeout):
 		return AcquireTimeout
-	case errors.As(err, &start):
-		return StartFailed
 	}
 	return 0
 }

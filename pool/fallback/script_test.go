@@ -168,7 +168,7 @@ func (l *fakeLayer) AcquireSession(ctx context.Context, id pool.SessionID) (pool
 	case saturated:
 		return pool.Lease[worker]{}, fmt.Errorf("wrapped: %w", pool.ErrSaturated)
 	case failsToStart:
-		return pool.Lease[worker]{}, &pool.StartError{ID: 1, Err: context.DeadlineExceeded}
+		return pool.Lease[worker]{}, &pool.StartError{ID: 1, Err: errors.Join(context.DeadlineExceeded, pool.ErrSessionLimit)}
 	case timesOut:
 		return pool.Lease[worker]{}, pool.ErrAcquireTimeout
 	case lost:
