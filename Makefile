@@ -3,7 +3,7 @@ GO      ?= go
 TAGS    := -tags=invariants
 CHECKS  ?= 1000
 TOOLS   := GOWORK=off $(GO) tool -modfile=tools/go.mod
-MODULES := . cmd/poolproof
+MODULES := . cmd/poolproof otelpool
 
 .PHONY: help build test race explore conform props bench lint check fmt
 
@@ -11,12 +11,12 @@ build: ## compile every module
 	@for m in $(MODULES); do (cd $$m && $(GO) build ./...) || exit 1; done
 
 test: build ## everything that must hold, the race detector included where it matters
-	$(GO) test $(TAGS) -timeout 9m ./... ./cmd/poolproof/...
-	$(GO) test $(TAGS) -race -timeout 9m ./pool ./pool/pooltest ./pool/process/... ./pool/fallback ./examples/...
+	$(GO) test $(TAGS) -timeout 9m ./... ./cmd/poolproof/... ./otelpool/...
+	$(GO) test $(TAGS) -race -timeout 9m ./pool ./pool/pooltest ./pool/process/... ./pool/fallback ./otelpool ./examples/...
 	$(GO) test $(TAGS) -race -timeout 9m ./props -run 'Test(Verify|Traces)' -rapid.checks=50
 
 race: ## all tests under the race detector, twice, in random order
-	$(GO) test $(TAGS) -race -shuffle=on -count=2 -timeout 30m ./...
+	$(GO) test $(TAGS) -race -shuffle=on -count=2 -timeout 30m ./... ./otelpool/...
 
 explore: ## enumerate the reference model
 	$(GO) test ./model -run Explore -v
