@@ -72,9 +72,10 @@ func (c *Chain[T]) Do(ctx context.Context, id pool.SessionID, f func(ctx context
 }
 
 // DoIdempotent is Do for a function that may run more than once: if it fails because its
-// worker broke (Config.Broken), the call goes on to the next layer, unless its session may not leave
-// the layer. It runs at most once on each layer. If it has run and the call then finds no other
-// layer, the error wraps both the refusal and what f returned, and Served says where it ran last.
+// worker broke (Config.Broken), the call goes on to the next layer, unless it has a session
+// and Config.Affinity is pool.Strict. It runs at most once on each layer. If it has run and
+// the call then finds no other layer, the error wraps both the refusal and what f returned,
+// and Served says where it ran last.
 func (c *Chain[T]) DoIdempotent(ctx context.Context, id pool.SessionID, f func(ctx context.Context, worker T) error) (Served, error) {
 	x := call[T]{c: c, ctx: ctx, id: id}
 	var served Served

@@ -76,7 +76,8 @@ type Breaker struct {
 	// however long that takes. Zero: DefaultFailuresInRow, unless FailureRatio is set.
 	FailuresInRow int
 	// FailureRatio opens it when, at a failure, at least this part of the calls that
-	// succeeded or failed within Window has failed, and they are at least MinCalls. Zero: not used. Range: up to 1.
+	// succeeded or failed within Window has failed, and they are at least MinCalls. Zero:
+	// not used. Range: up to 1.
 	FailureRatio float64
 	// MinCalls is described with FailureRatio. Zero: DefaultMinCalls. Requires FailureRatio.
 	MinCalls int

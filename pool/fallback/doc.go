@@ -63,7 +63,8 @@
 // A session that moves is bound to the new layer, Served.Moved says so, and the old
 // layer's pool is told EndSession. It stays there when the old layer recovers: it does
 // not go to and fro. A new session, and a call without one, begins at the first layer, so
-// traffic returns as soon as a probe has succeeded; a session that was moved returns when it is ended.
+// traffic returns as soon as a probe has succeeded; a session that was moved returns when it
+// has ended and begins anew.
 //
 // The table of sessions has an entry for each that is bound or is being served just then,
 // at most Config.MaxSessions. An entry that has expired is dropped by the next call of any

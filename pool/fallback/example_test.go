@@ -11,7 +11,8 @@ import (
 )
 
 // A fast pool whose workers do not start, and a slow one that steps in. The third failure
-// opens the breaker, which spares the fourth call the attempt; ten seconds later a probe would go ahead.
+// opens the breaker, which spares the fourth call the attempt; ten seconds later a probe
+// would go ahead.
 func ExampleChain_Do() {
 	open := func(name string, err error) *pool.Pool[string] {
 		p, _ := pool.New(pool.Config[string]{
