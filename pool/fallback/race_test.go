@@ -43,6 +43,8 @@ func (l *gatedLayer) EndSession(id pool.SessionID) {
 	pass(context.Background(), &l.ended)
 }
 
+// newGated returns a gated layer whose pool serves a session's calls at once, each on a
+// worker that may be fresh.
 func newGated(t *testing.T, name string) *gatedLayer {
 	return &gatedLayer{fakeLayer: newLayer(t, name, pool.Config[worker]{MaxSize: 4, Affinity: pool.Prefer})}
 }
@@ -112,7 +114,9 @@ func TestFirstGrantBindsTheSession(t *testing.T) {
 // pool has been told.
 func TestGrantAroundTheEndOfItsSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, b := newGated(t, "A"), newGated(t, "B")
+		// Calls of a session take turns in its pool, so that one of them is fresh.
+		a := &gatedLayer{fakeLayer: newLayer(t, "A", pool.Config[worker]{MaxSize: 4, Affinity: pool.Sticky})}
+		b := newGated(t, "B")
 		c := newChain(t, fallback.Config[worker]{}, a, b)
 		if first := <-begin(t.Context(), c, "s"); !first.served.Fresh || first.err != nil {
 			t.Fatalf("first call: %+v, want fresh", first)
