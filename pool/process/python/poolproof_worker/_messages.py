@@ -103,7 +103,8 @@ def _codec() -> tuple[Callable[[str], Any], Callable[[Any], str]]:
             parse_int = int
             parse_constant = _no_constant
 
-        scan = _json.make_scanner(Grammar)
+        grammar: Any = Grammar
+        scan = _json.make_scanner(grammar)
         chunks = _json.make_encoder(None, _not_json, _json.encode_basestring, None, ":", ",", False, False, False)
         if scan('{"a":[1]}', 0) != ({"a": [1]}, 9) or "".join(chunks({"a": [1]}, 0)) != '{"a":[1]}':
             return _json_module()
@@ -133,11 +134,10 @@ def parse(body: Buffer) -> tuple[Any, Optional[memoryview]]:
     payload = None
     text = body
     if body and body[0] == 0:
-        view = memoryview(body).toreadonly()
-        end = 4 + int.from_bytes(view[1:4], "big")
-        if not 4 <= end <= len(body):
+        end = 4 + int.from_bytes(body[1:4], "big")
+        if end > len(body):
             raise ProtocolError(f"a body of {len(body)} bytes ends inside its header")
-        text, payload = view[4:end], view[end:]
+        text, payload = body[4:end], memoryview(body)[end:].toreadonly()
     try:
         return _decode(str(text, "utf-8")), payload
     except (ValueError, RecursionError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posix
-from _signal import SIGTERM, signal  # the signal module imports enum, which is slow
 from _thread import get_ident
 
 from . import _channel
@@ -41,6 +40,9 @@ if TYPE_CHECKING:
     Function = TypeVar("Function", bound=Callable[..., Any])
     Hook = TypeVar("Hook", bound=Callable[[], Any])
     SessionHook = TypeVar("SessionHook", bound=Callable[[str], Any])
+    from signal import SIG_BLOCK, SIG_DFL, SIG_SETMASK, SIGTERM, getsignal, pthread_sigmask, signal
+else:  # the signal module imports enum, which is slow
+    from _signal import SIG_BLOCK, SIG_DFL, SIG_SETMASK, SIGTERM, getsignal, pthread_sigmask, signal
 
 RESERVED = ("hello", "ping", "session_ended", "")
 LARGEST_BATCH = 1000
@@ -99,7 +101,8 @@ class Worker:
         self._number = 0  # the id of the request under way, or 0
         self._call: Optional[Call] = None  # and more about it, if anyone wants to know
         self._instance = ""
-        self._greeted = False
+        self._welcomed = False  # hello was accepted
+        self._greeted = False  # and answered
         self._stopping = False
         self._thread = 0
 
@@ -130,9 +133,14 @@ class Worker:
         read-only memoryview that is valid until the call ends; a request without any leaves
         the argument out.
         """
-        if function is None:
-            return lambda decorated: self.method(decorated, name=name, cancellable=cancellable, payload=payload)
-        name = name or getattr(function, "__name__", "")
+
+        def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+            self._add(function, name or getattr(function, "__name__", ""), cancellable, payload)
+            return function
+
+        return decorate if function is None else decorate(function)
+
+    def _add(self, function: Callable[..., Any], name: str, cancellable: Optional[bool], payload: bool) -> None:
         if name in RESERVED:
             raise ValueError(f"method name {name!r} is reserved")
         if name in self._methods:
@@ -140,7 +148,6 @@ class Worker:
         if cancellable is None:
             cancellable = bool(getattr(getattr(function, "__code__", None), "co_flags", 0) & _ASYNC_CODE)
         self._methods[name] = Method(function, name, cancellable, payload)
-        return function
 
     def on_session_ended(self, function: SessionHook) -> SessionHook:
         """Call a function with a session's name when that has ended, before its state is
@@ -210,6 +217,7 @@ class Worker:
         self._instance = posix.urandom(16).hex()
         self._thread = get_ident()
         signal(SIGTERM, self._terminate)
+        self._mind_forks()
         try:
             for hook in self._start_hooks:
                 self._run_hook(hook)
@@ -236,6 +244,25 @@ class Worker:
         if not self._stopping:  # what ends the worker is not interrupted again
             self._stopping = True
             raise SystemExit(0)
+
+    def _mind_forks(self) -> None:
+        """Have SIGTERM simply end a process that is forked off, which is no worker. It is
+        blocked until that is so, as the interpreter loses signals while it forks."""
+        mask: set[int] = set()
+
+        def before() -> None:
+            nonlocal mask
+            mask = pthread_sigmask(SIG_BLOCK, (SIGTERM,))
+
+        def in_parent() -> None:
+            pthread_sigmask(SIG_SETMASK, mask)
+
+        def in_child() -> None:
+            if getsignal(SIGTERM) == self._terminate:
+                signal(SIGTERM, SIG_DFL)
+            pthread_sigmask(SIG_SETMASK, mask)
+
+        posix.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
 
     def loop(self) -> Loop:
         """Return the event loop, which exists once it is needed."""
@@ -300,8 +327,10 @@ class Worker:
             if "stream" in request:
                 self._under_way().open_stream(request["stream"])
             result = self._dispatch(request, payload)
-            out = None
-            if type(result) not in _PLAIN:
+            out: Optional[Buffer] = None
+            if result is payload or type(result) is bytes:
+                result, out = None, result
+            elif type(result) not in _PLAIN:
                 result, out = self._settle(result)
             if out is None:
                 reply = b'{"jsonrpc":"2.0","id":%d,"result":%b}' % (number, encode_result(result))
@@ -324,7 +353,7 @@ class Worker:
                 payload.release()
             except BufferError:
                 pass  # the method's loss, if it is shared memory
-        self._greeted = self._greeted or request.get("method") == "hello"
+        self._greeted = self._welcomed
 
     def _with_payload(self, number: int, value: bytes, payload: Buffer) -> tuple[bytes, Optional[Buffer]]:
         """Return a reply, and the payload if it goes in the same frame."""
@@ -420,6 +449,7 @@ class Worker:
             self._shared = attach(params["shared_memory"])
             if self._shared is not None:
                 features.append("shared_memory")
+        self._welcomed = True
         return {
             "protocol": PROTOCOL_VERSION,
             "pid": posix.getpid(),
@@ -430,9 +460,10 @@ class Worker:
         }
 
     def _end_session(self, session: str) -> bool:
+        known = session in self._sessions
         try:
             for hook in self._session_hooks:
                 hook(session)
         finally:
-            known = self._sessions.pop(session, None) is not None
+            self._sessions.pop(session, None)
         return known
