@@ -58,6 +58,7 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Setenv("REPO", repo)
+			env.Setenv("WORKERS", filepath.Join(repo, "testdata", "workers"))
 			if err := goEnvironment(env); err != nil {
 				return err
 			}
@@ -68,11 +69,16 @@ func TestScripts(t *testing.T) {
 			return python.Write(env.WorkDir)
 		},
 		Condition: func(name string) (bool, error) {
-			if name != "python" {
+			var err error
+			switch name {
+			case "python":
+				_, err = python.Command(t.Context())
+			case "node":
+				_, err = exec.LookPath("node")
+			default:
 				return false, errors.New("unknown condition")
 			}
-			_, err := python.Command(t.Context())
-			return err == nil, missingPython(err)
+			return err == nil, missing(err)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"repeat": repeatFinding},
 	})
@@ -91,8 +97,8 @@ func goEnvironment(env *testscript.Env) error {
 	return nil
 }
 
-// missingPython returns err where Python must be there: under CI.
-func missingPython(err error) error {
+// missing returns err where Python and Node must be there: under CI.
+func missing(err error) error {
 	if os.Getenv("CI") == "true" {
 		return err
 	}
@@ -103,7 +109,7 @@ func missingPython(err error) error {
 func needPython(t *testing.T) {
 	t.Helper()
 	_, err := python.Command(t.Context())
-	if missingPython(err) != nil {
+	if missing(err) != nil {
 		t.Fatal(err)
 	}
 	if err != nil {

@@ -168,6 +168,8 @@ def claim() -> Optional[Channel]:
     try:
         requests, replies = (int(number) for number in spec.split(","))
         channel = Channel(posix.dup(requests), posix.dup(replies))  # not inherited by programs
+        posix.set_blocking(channel.requests, True)
+        posix.set_blocking(channel._replies, True)
     except (ValueError, OSError) as error:
         raise SystemExit(f"{VARIABLE} is {spec!r}: {error}; is this program started by a poolproof host?") from error
     null = posix.open("/dev/null", posix.O_RDWR)
