@@ -23,6 +23,8 @@ const (
 	DefaultCancelGrace     = 250 * time.Millisecond
 	DefaultSharedMemory    = 8 << 20
 	DefaultSharedThreshold = 32 << 10
+
+	DefaultLogRate = 1000
 )
 
 // Config says how to start, talk to and stop workers. Exactly one of Command, Fork and Dial
@@ -111,6 +113,11 @@ type Config struct {
 	// that print, and the ends of workers; of the notifications at most 256, or 1 MiB,
 	// wait for it and others are dropped, which is logged. Nil: discarded.
 	Logger *slog.Logger
+	// LogRate bounds the lines that Logger gets of what each process prints: of each
+	// second, the first so many. The others are counted, which is logged, and only seen
+	// in the output that errors quote. A line longer than 8 KiB counts as several. Zero:
+	// DefaultLogRate.
+	LogRate int
 	// OnNotification is told of a worker's other notifications, but for those that the
 	// protocol defines, one at a time for each worker. What holds for a slow Logger
 	// holds for it; params are its to keep, nil if there are none. Nil: nobody is told.
@@ -145,6 +152,9 @@ func (cfg Config) withDefaults() Config {
 	if cfg.KillGrace == 0 {
 		cfg.KillGrace = DefaultKillGrace
 	}
+	if cfg.LogRate == 0 {
+		cfg.LogRate = DefaultLogRate
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -173,6 +183,7 @@ func (cfg *Config) validate() error {
 	complain(cfg.CloseGrace < 0, "CloseGrace is %v; it must not be negative", cfg.CloseGrace)
 	complain(cfg.TermGrace < 0, "TermGrace is %v; it must not be negative", cfg.TermGrace)
 	complain(cfg.KillGrace < 0, "KillGrace is %v; it must not be negative", cfg.KillGrace)
+	complain(cfg.LogRate < 0, "LogRate is %d; it must not be negative", cfg.LogRate)
 	prog := cfg.program()
 	if fields := prog.set(); cfg.Fork != nil && len(fields) > 0 {
 		complain(true, "Fork is set, so %s must not be; ForkConfig has them", strings.Join(fields, ", "))

@@ -17,22 +17,28 @@
 // The rules that hold here:
 //
 //   - Nothing is sent to a worker before it has answered hello.
+//
 //   - One call is in flight per worker. A worker that owes a reply to a call which was
 //     cancelled, that answered with a wrong id or that broke framing is never used
 //     again, so a late reply reaches nobody. An error reply keeps the worker.
+//
 //   - A length is checked before memory is allocated for it, on both sides.
+//
 //   - A process gets the environment and the descriptors that it needs and no others:
 //     those that the host itself has inherited, or that a library opened carelessly, are
 //     closed in it. To look for them costs half a microsecond or less for each number up
 //     to the highest that the host has ever used. One that is opened during the start
 //     without close-on-exec can slip through.
+//
 //   - A process leads a group of its own. When it ends, the rest of the group is killed
 //     before it is reaped. Signals go through a pidfd or, to a group before Linux 6.9, to
 //     a number that cannot be given away because its process is not reaped; so none
 //     reaches a process that is not proven ours. A descendant that leaves the group is
 //     beyond reach.
+//
 //   - A process can be bounded in memory, descriptors and priority: see Config. A limit
 //     that cannot be set fails the start, with a *LaunchError.
+//
 //   - When the host dies, even by SIGKILL, the kernel kills each worker: the parent-death
 //     signal is SIGKILL, and each worker is started by a thread that is kept until the
 //     worker is reaped. The worker's own children are not told; a worker that has any

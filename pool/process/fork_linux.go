@@ -70,7 +70,7 @@ func (s *ForkServer) launch(ctx context.Context, cfg *Config, id pool.WorkerID, 
 	if err != nil {
 		return nil, nil, failed(err)
 	}
-	p := newProcess(id, pipes.output.host, cfg.Logger)
+	p := newProcess(id, pipes.output.host, cfg.Logger, cfg.LogRate)
 	given := append([]*os.File{pipes.requests.child, pipes.replies.child, pipes.output.child}, inherited...)
 	done := run.fork(p, given)
 	pipes.closeChild()
@@ -200,8 +200,8 @@ func (r *forkRun) launch() (err error) {
 	}
 	defer printed.child.Close()
 	files := []*os.File{nil, printed.child, printed.child, theirs}
-	proc, err := prog.start(0, ForkServerVariable+"=3", files, printed.host, r.cfg.Logger)
-	if err != nil {
+	proc := newProcess(0, printed.host, r.cfg.Logger, DefaultLogRate)
+	if err := proc.start(&prog, ForkServerVariable+"=3", files); err != nil {
 		closeAll(printed.host)
 		socket.Close()
 		return err

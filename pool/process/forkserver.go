@@ -45,7 +45,8 @@ type ForkConfig struct {
 	// CloseGrace, TermGrace and KillGrace bound the steps of Close. Zero: as in Config.
 	CloseGrace, TermGrace, KillGrace time.Duration
 
-	// Logger gets what the server prints, as in Config. Nil: discarded.
+	// Logger gets what the server prints, as in Config, up to DefaultLogRate. Nil:
+	// discarded.
 	Logger *slog.Logger
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -98,8 +97,8 @@ func launch(cfg *Config, id pool.WorkerID, inherited ...*os.File) (io.ReadWriteC
 		channel, files = "0,1", []*os.File{pipes.requests.child, pipes.replies.child, pipes.output.child}
 	}
 	files = append(files, inherited...)
-	p, err := prog.start(id, ChannelVariable+"="+channel, files, pipes.output.host, cfg.Logger)
-	if err != nil {
+	p := newProcess(id, pipes.output.host, cfg.Logger, cfg.LogRate)
+	if err := p.start(&prog, ChannelVariable+"="+channel, files); err != nil {
 		pipes.closeHost()
 		return nil, nil, err
 	}
@@ -111,24 +110,23 @@ func (p *program) failed(id pool.WorkerID, err error) error {
 }
 
 // start starts the program with files as its descriptors, and no others; the first may be
-// nil, which stands for /dev/null. On success the process owns printed, the host's end of
-// its output. The error is a *LaunchError.
-func (p *program) start(id pool.WorkerID, variable string, files []*os.File, printed *os.File, logger *slog.Logger) (*osProcess, error) {
-	path, err := p.find()
+// nil, which stands for /dev/null. The error is a *LaunchError.
+func (p *osProcess) start(prog *program, variable string, files []*os.File) error {
+	path, err := prog.find()
 	if err != nil {
-		return nil, p.failed(id, err)
+		return prog.failed(p.id, err)
 	}
 	if files[0] == nil {
 		null, err := os.Open(os.DevNull)
 		if err != nil {
-			return nil, p.failed(id, err)
+			return prog.failed(p.id, err)
 		}
 		defer null.Close()
 		files[0] = null
 	}
 	highest, err := inheritable()
 	if err != nil {
-		return nil, p.failed(id, err)
+		return prog.failed(p.id, err)
 	}
 	given := make([]uintptr, max(len(files), highest+1))
 	for i := range given {
@@ -137,22 +135,21 @@ func (p *program) start(id pool.WorkerID, variable string, files []*os.File, pri
 			given[i] = files[i].Fd()
 		}
 	}
-	child := newProcess(id, printed, logger)
 	started := make(chan error, 1)
-	onThread(p.umask != nil || p.nice != 0, func() {
-		child.run(p, path, &syscall.ProcAttr{
-			Dir:   p.dir,
-			Env:   p.environment(variable, os.LookupEnv),
+	onThread(prog.umask != nil || prog.nice != 0, func() {
+		p.run(prog, path, &syscall.ProcAttr{
+			Dir:   prog.dir,
+			Env:   prog.environment(variable, os.LookupEnv),
 			Files: given,
 			Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL},
 		}, started)
 	})
 	if err := <-started; err != nil {
-		return nil, p.failed(id, err)
+		return prog.failed(p.id, err)
 	}
 	runtime.KeepAlive(files)
-	go child.output.copy(child.pid())
-	return child, nil
+	go p.output.copy(p.pid())
+	return nil
 }
 
 // onThread runs f on a goroutine that has a thread to itself. If f spoils the thread, that

@@ -20,6 +20,7 @@ func lifeRoles() map[string]func(methods map[string]worker.Method) {
 			methods["limits"] = worker.Func(func(context.Context, struct{}) (limits, error) { return ownLimits() })
 			worker.Main(methods)
 		},
+		"flood":      playFlood,
 		"denied":     func(map[string]worker.Method) { playDenied() },
 		"old-kernel": func(map[string]worker.Method) { playOldKernel() },
 	}

@@ -34,10 +34,10 @@ type osProcess struct {
 }
 
 // newProcess returns a process that has yet to be started. It takes over printed.
-func newProcess(id pool.WorkerID, printed *os.File, logger *slog.Logger) *osProcess {
+func newProcess(id pool.WorkerID, printed *os.File, logger *slog.Logger, logRate int) *osProcess {
 	return &osProcess{
 		id:        id,
-		output:    newOutput(id, printed, logger),
+		output:    newOutput(id, printed, logger, logRate),
 		oomBefore: oomKills(),
 		exited:    make(chan struct{}),
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
@@ -183,7 +184,7 @@ func TestNoiseNeverShiftsAFrame(t *testing.T) {
 			}
 			cfg.Stdio = stdio
 			logged := newLog()
-			cfg.Logger = logged.logger()
+			cfg.Logger, cfg.LogRate = logged.logger(), math.MaxInt
 			w := start(t, cfg)
 			const lines = 50_000 // megabytes: far more than a pipe holds
 			if err := w.Call(t.Context(), "noise", lines, nil); err != nil {

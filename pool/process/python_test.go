@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -198,7 +199,7 @@ run()
 `)
 			cfg.Stdio = stdio
 			logged := newLog()
-			cfg.Logger = logged.logger()
+			cfg.Logger, cfg.LogRate = logged.logger(), math.MaxInt
 			w := start(t, cfg)
 			const lines = 20_000
 			if err := w.Call(t.Context(), "noise", map[string]int{"lines": lines}, nil); err != nil {
