@@ -63,6 +63,14 @@ type Config struct {
 	// processes that it starts in them, are not bounded. None raises what the host itself
 	// is limited to; a process with CAP_SYS_RESOURCE may raise its own.
 	OpenFiles int
+	// ResidentLimit is the resident set, in bytes, above which the process is not used
+	// again: what it has in memory, shared parts included. It is looked at four times a
+	// second, and at the end of a lease if it was not since. A worker above it is not
+	// Usable, and OnExit is told a *ResidentError; in a pool it is retired with that, at
+	// once if it is idle, else when it is released, and its sessions are lost. So a
+	// worker may exceed the limit for one lease; AddressSpace bounds it absolutely. It
+	// costs one more descriptor. Zero: no limit.
+	ResidentLimit int64
 	// CoreDumps lets a crash leave an image of the process's memory, where the host's own
 	// limit and the machine's settings say so. False: none (RLIMIT_CORE is 0), as they
 	// are large, hold up the end, and show what a worker was given.
@@ -123,9 +131,10 @@ type Config struct {
 	// holds for it; params are its to keep, nil if there are none. Nil: nobody is told.
 	OnNotification func(id pool.WorkerID, method string, params json.RawMessage)
 	// OnExit is told, once and on a goroutine of its own, that a started worker is of
-	// no more use although Stop has not been called: its process exited, or its channel
-	// broke. cause wraps ErrBroken, and *ExitError where the process exited. The worker
-	// must still be stopped. Nil: nobody is told.
+	// no more use although Stop has not been called: its process exited, its channel
+	// broke, or it is above ResidentLimit. cause is a *ResidentError, or wraps ErrBroken,
+	// and *ExitError where the process exited. The worker must still be stopped. Nil:
+	// nobody is told.
 	OnExit func(id pool.WorkerID, cause error)
 }
 
@@ -183,6 +192,8 @@ func (cfg *Config) validate() error {
 	complain(cfg.CloseGrace < 0, "CloseGrace is %v; it must not be negative", cfg.CloseGrace)
 	complain(cfg.TermGrace < 0, "TermGrace is %v; it must not be negative", cfg.TermGrace)
 	complain(cfg.KillGrace < 0, "KillGrace is %v; it must not be negative", cfg.KillGrace)
+	complain(cfg.ResidentLimit < 0, "ResidentLimit is %d bytes; it must not be negative", cfg.ResidentLimit)
+	complain(cfg.ResidentLimit > 0 && cfg.Dial != nil, "ResidentLimit is set; with Dial there is no process to look at")
 	complain(cfg.LogRate < 0, "LogRate is %d; it must not be negative", cfg.LogRate)
 	prog := cfg.program()
 	if fields := prog.set(); cfg.Fork != nil && len(fields) > 0 {

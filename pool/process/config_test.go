@@ -33,7 +33,7 @@ func TestEnvironmentHoldsOnlyWhatIsListed(t *testing.T) {
 
 func TestValidateReportsEveryComplaint(t *testing.T) {
 	cfg := Config{
-		FrameLimit: -1, CloseGrace: -1, TermGrace: -1, KillGrace: -1, LogRate: -1,
+		FrameLimit: -1, CloseGrace: -1, TermGrace: -1, KillGrace: -1, LogRate: -1, ResidentLimit: -1,
 		Command: []string{"", "a\x00"}, Dir: "\x00",
 		Env:          []string{"=x", "POOLPROOF_CHANNEL=5,6", "POOLPROOF_FORK_SERVER=3", "A=\x00"},
 		AddressSpace: -1, OpenFiles: 3, Umask: new(fs.FileMode(0o1000)), Nice: 20,
@@ -43,7 +43,7 @@ func TestValidateReportsEveryComplaint(t *testing.T) {
 		t.Fatal("got no error")
 	}
 	for _, want := range []string{
-		"FrameLimit is -1; it must be from 0 to 2147483647", "CloseGrace is -1ns", "TermGrace is -1ns", "KillGrace is -1ns", "LogRate is -1",
+		"FrameLimit is -1; it must be from 0 to 2147483647", "CloseGrace is -1ns", "TermGrace is -1ns", "KillGrace is -1ns", "LogRate is -1", "ResidentLimit is -1 bytes",
 		"Command[0] is empty", `Command[1] is "a\x00"`, `Dir is "\x00"`,
 		`entry "=x"`, "sets POOLPROOF_CHANNEL", "sets POOLPROOF_FORK_SERVER", `entry "A=\x00"`,
 		"AddressSpace is -1 bytes; it must not be negative", "OpenFiles is 3; it must be 0 or at least 16",

@@ -21,6 +21,10 @@ func lifeRoles() map[string]func(methods map[string]worker.Method) {
 			worker.Main(methods)
 		},
 		"flood":      playFlood,
+		"glutton":    playGlutton,
+		"leaver":     playLeaver,
+		"runaways":   playRunaways,
+		"sleeper":    playSleeper,
 		"denied":     func(map[string]worker.Method) { playDenied() },
 		"old-kernel": func(map[string]worker.Method) { playOldKernel() },
 	}

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"strconv"
@@ -109,6 +110,19 @@ func (p *osProcess) signal(sig syscall.Signal) {
 	defer p.mu.Unlock()
 	p.killed = p.killed || sig == syscall.SIGKILL && !p.reaped
 	p.handle.signal(sig, !p.reaped)
+}
+
+// openCounts opens the file of the process's memory counts, which stays this process's.
+func (p *osProcess) openCounts() (*os.File, error) {
+	file, err := os.Open(fmt.Sprintf("/proc/%d/statm", p.pid()))
+	if err != nil {
+		return nil, err
+	}
+	if err := p.handle.verify(); err != nil { // it was reaped, so that may be another's
+		file.Close()
+		return nil, err
+	}
+	return file, nil
 }
 
 // orphan kills a process whose fork server has ended, so that anyone may have reaped it.

@@ -32,6 +32,8 @@ func (p *osProcess) signal(syscall.Signal) {}
 
 func (p *osProcess) pid() int { return 0 }
 
+func (p *osProcess) openCounts() (*os.File, error) { return nil, errors.ErrUnsupported }
+
 // forkRun is never made here.
 type forkRun struct{}
 

@@ -42,7 +42,7 @@ func NewPool(cfg Config, poolCfg pool.Config[*Worker]) (*pool.Pool[*Worker], err
 		return Start(ctx, cfg, id)
 	}
 	poolCfg.Stop = func(ctx context.Context, w *Worker, _ error) error { return w.Stop(ctx) }
-	addHooks(&poolCfg)
+	addHooks(&poolCfg, func(w *Worker, cause error) { p.Retire(w.ID(), cause) })
 	if p, err = pool.New(poolCfg); err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func NewPool(cfg Config, poolCfg pool.Config[*Worker]) (*pool.Pool[*Worker], err
 }
 
 // addHooks puts the worker's own answers before those of the hooks that are set.
-func addHooks(cfg *pool.Config[*Worker]) {
+func addHooks(cfg *pool.Config[*Worker], retire func(*Worker, error)) {
 	check, usable, sessionEnded := cfg.Check, cfg.Usable, cfg.SessionEnded
 	cfg.Check = func(ctx context.Context, w *Worker) error {
 		if err := w.Ping(ctx); err != nil || check == nil {
@@ -60,6 +60,10 @@ func addHooks(cfg *pool.Config[*Worker]) {
 		return check(ctx, w)
 	}
 	cfg.Usable = func(w *Worker) bool {
+		if over := w.resident.exceeded(); over != nil {
+			retire(w, over) // which stops it at this very release, for this cause
+			return true
+		}
 		return w.Usable() && (usable == nil || usable(w))
 	}
 	cfg.SessionEnded = func(ctx context.Context, w *Worker, id pool.SessionID) error {

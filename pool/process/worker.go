@@ -30,6 +30,8 @@ type Worker struct {
 
 	memory *sharedMemory // nil if the process was offered none
 
+	resident *resident   // set by Start; nil without a limit
+	reported atomic.Bool // OnExit was told
 	greeted  chan bool   // told by Start whether hello succeeded
 	stopping atomic.Bool // Stop was called
 	done     chan struct{}
@@ -71,7 +73,11 @@ func Start(ctx context.Context, cfg Config, id pool.WorkerID) (*Worker, error) {
 		done:    make(chan struct{}),
 	}
 	go w.watch()
-	if err := w.greet(ctx); err != nil {
+	err = w.greet(ctx)
+	if err == nil {
+		err = w.watchResident()
+	}
+	if err != nil {
 		w.greeted <- false
 		w.conn.fail(err)
 		if killErr := w.kill(); killErr != nil {
@@ -81,6 +87,20 @@ func Start(ctx context.Context, cfg Config, id pool.WorkerID) (*Worker, error) {
 	}
 	w.greeted <- true
 	return w, nil
+}
+
+// watchResident sees that the process is not used above Config.ResidentLimit.
+func (w *Worker) watchResident() error {
+	if w.cfg.ResidentLimit == 0 || w.proc == nil {
+		return nil
+	}
+	file, err := w.proc.openCounts()
+	if err != nil {
+		return err
+	}
+	w.resident = &resident{worker: w.id, pid: w.PID(), limit: w.cfg.ResidentLimit, tell: w.reportResident, file: file}
+	w.resident.begin()
+	return nil
 }
 
 // greet does the handshake. Nothing else is sent before it.
@@ -144,9 +164,9 @@ func (w *Worker) EndSession(ctx context.Context, session pool.SessionID) error {
 	return w.Call(ctx, MethodSessionEnded, SessionEndedParams{Session: string(session)}, nil)
 }
 
-// Usable reports whether the worker can serve another caller: it is not broken, and owes
-// no reply to a call. It does not block.
-func (w *Worker) Usable() bool { return w.conn.usable() }
+// Usable reports whether the worker can serve another caller: it is not broken, owes no
+// reply to a call, and has not been seen above Config.ResidentLimit. It does not block.
+func (w *Worker) Usable() bool { return w.conn.usable() && w.resident.exceeded() == nil }
 
 // ID returns the incarnation given to Start.
 func (w *Worker) ID() pool.WorkerID { return w.id }
@@ -186,7 +206,7 @@ func (w *Worker) Done() <-chan struct{} { return w.done }
 // process Stop only closes the channel and waits for that, or for ctx. Stop may be called
 // again, and concurrently.
 func (w *Worker) Stop(ctx context.Context) error {
-	usable := w.Usable()
+	usable := w.conn.usable()
 	w.stopping.Store(true)
 	w.conn.fail(ErrStopped)
 	if w.proc == nil {
@@ -261,15 +281,33 @@ func (w *Worker) watch() {
 		w.conn.drain(drainGrace)
 		<-w.conn.broken
 	}
-	if <-w.greeted && !w.stopping.Load() && w.cfg.OnExit != nil {
-		go w.cfg.OnExit(w.id, w.explain(context.Background(), w.conn.failure()))
+	greeted := <-w.greeted
+	if greeted && !w.stopping.Load() {
+		go w.report(w.explain(context.Background(), w.conn.failure()))
 	}
 	if exited != nil {
 		<-exited
 	}
 	<-w.conn.gone
 	w.memory.unmap()
+	if greeted {
+		w.resident.close()
+	}
 	close(w.done)
+}
+
+// report tells OnExit, if it was not told before, why the worker is of no more use.
+func (w *Worker) report(cause error) {
+	if w.cfg.OnExit != nil && w.reported.CompareAndSwap(false, true) {
+		w.cfg.OnExit(w.id, cause)
+	}
+}
+
+// reportResident tells of a ResidentError, unless the worker is being stopped.
+func (w *Worker) reportResident(over error) {
+	if !w.stopping.Load() {
+		w.report(over)
+	}
 }
 
 // explain replaces the end of the channel, as the cause in err, by the end of the process
