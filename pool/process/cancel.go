@@ -31,8 +31,8 @@ func (c *conn) cancel(cause error) error {
 		}
 		_, answered, err := c.news()
 		if answered {
-			if c.writing {
-				c.finishWrite(grace)
+			if err := c.settleWrite(); err != nil {
+				return broken(err, cause)
 			}
 			c.end()
 			return cause

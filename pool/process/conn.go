@@ -141,7 +141,7 @@ func (c *conn) exchange(ctx context.Context, req *Request, rep *Reply, p patienc
 	return err
 }
 
-// begin takes the turn, and waits until the last request's buffer is free again.
+// begin takes the turn and sees to it that nothing of an abandoned exchange is left.
 func (c *conn) begin(ctx context.Context, p patience) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -153,11 +153,10 @@ func (c *conn) begin(ctx context.Context, p patience) error {
 			return err
 		}
 	}
-	if err := c.failure(); err != nil || !c.writing {
+	if err := c.failure(); err != nil {
 		return err
 	}
-	c.finishWrite(ctx)
-	return c.failure()
+	return c.settleWrite()
 }
 
 // takeTurn waits until no exchange is under way. If ctx ends while the worker owes the
@@ -212,10 +211,7 @@ func (c *conn) wait(ctx context.Context, p patience, progress func(json.RawMessa
 		}
 		switch {
 		case answered:
-			if c.writing {
-				c.finishWrite(ctx)
-			}
-			return nil
+			return c.settleWrite()
 		case err != nil:
 			c.reclaim()
 			return err

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/poolproof/poolproof/pool/process/internal/wire"
 )
@@ -16,6 +17,9 @@ const (
 	// joinBytes is the size up to which a payload is copied behind its header, which
 	// costs less than to have the kernel gather it.
 	joinBytes = 4 << 10
+	// settleGrace bounds the wait for the writer to report that it has written what was
+	// answered already.
+	settleGrace = time.Second
 )
 
 // encodeRequest makes the next request in c.out. What it returns is to be sent in this
@@ -147,19 +151,44 @@ func (c *conn) wrote() bool {
 	return !c.writing
 }
 
-// finishWrite waits until nothing is left to be written, or until the conn has broken and
-// the caller's memory is back. If ctx ends first, the worker does not read what it should,
-// and the conn breaks.
-func (c *conn) finishWrite(ctx context.Context) {
+// finishWrite waits until the request is written. If ctx ends first the conn breaks. It
+// does not return before the caller's memory is back.
+func (c *conn) finishWrite(ctx context.Context) error {
+	if c.wrote() {
+		return nil
+	}
 	select {
 	case <-c.written:
 		c.writing = false
-		return
+		return nil
 	case <-c.broken:
 	case <-ctx.Done():
 		c.fail(context.Cause(ctx))
 	}
 	c.reclaim()
+	return c.failure()
+}
+
+// settleWrite is finishWrite for an exchange that has been answered. Its worker has read
+// what it answers, so the writer is about to say so, or the worker has no business to.
+func (c *conn) settleWrite() error {
+	if c.wrote() {
+		return nil
+	}
+	timer := time.NewTimer(settleGrace)
+	defer timer.Stop()
+	select {
+	case <-c.written:
+		c.writing = false
+		return nil
+	case <-c.broken:
+		c.reclaim()
+		return nil // the answer had come before
+	case <-timer.C:
+	}
+	c.fail(violation("a reply before the request was read"))
+	c.reclaim()
+	return c.failure()
 }
 
 // write writes what the channel did not take at once, until the conn breaks.

@@ -99,10 +99,9 @@ func (w *Worker) Stream(ctx context.Context, req *Request) (*Stream, error) {
 	}
 	c.await(flight{first: c.id, last: c.id, stream: s.flow, progress: req.Progress != nil})
 	c.send(head, payload, payload != nil)
-	if !c.wrote() && payload != nil {
+	if payload != nil {
 		// The payload is the caller's again once Stream has returned.
-		c.finishWrite(ctx)
-		if err := c.failure(); err != nil {
+		if err := c.finishWrite(ctx); err != nil {
 			return nil, w.explain(ctx, err)
 		}
 	}
@@ -254,8 +253,9 @@ func (s *Stream) grant() {
 // finish takes the reply that ended the stream.
 func (s *Stream) finish() {
 	c := s.w.conn
-	if c.writing {
-		c.finishWrite(s.ctx)
+	if err := c.settleWrite(); err != nil {
+		s.end(err, err)
+		return
 	}
 	var err error
 	if c.reply.remote != nil {
@@ -272,11 +272,10 @@ func (s *Stream) abort(cause error) {
 	c := s.w.conn
 	err := c.leave(cause, cancel)
 	if err == nil { // the reply is there, and comes too late
-		if c.writing {
-			c.finishWrite(s.ctx)
+		if err = c.settleWrite(); err == nil {
+			c.end()
+			err = cause
 		}
-		c.end()
-		err = cause
 	}
 	if errors.Is(err, ErrBroken) {
 		s.end(err, err)

@@ -37,17 +37,22 @@ func demoConfig() process.Config {
 type script struct {
 	net.Conn
 	frames *process.FrameReader
-	id     uint64 // of the last request
-	method string
+	id     uint64 // of the last request; a notification has none
+
+	method, params string // of the last message
+	payload        []byte // nil: none
 }
 
 // scriptConfig returns workers that answer hello and then follow rest.
-func scriptConfig(rest func(s *script)) process.Config {
+func scriptConfig(rest func(s *script)) process.Config { return featuredConfig("", rest) }
+
+// featuredConfig is scriptConfig for workers whose hello has more members.
+func featuredConfig(members string, rest func(s *script)) process.Config {
 	return wireConfig(func(channel net.Conn) {
 		defer channel.Close()
 		s := &script{Conn: channel, frames: process.NewFrameReader(channel, 1<<20)}
 		s.next()
-		s.result(`{"protocol":1,"pid":1,"instance":"scripted","methods":[]}`)
+		s.result(`{"protocol":1,"pid":1,"instance":"scripted","methods":[]` + members + `}`)
 		rest(s)
 		io.Copy(io.Discard, channel) // stays until the host closes
 	})
@@ -59,15 +64,35 @@ func (s *script) next() bool {
 	if err != nil {
 		return false
 	}
+	text := body
+	s.payload = nil
+	if len(body) > 4 && body[0] == 0 {
+		end := 4 + binary.BigEndian.Uint32(body) // its first byte is 0
+		text, s.payload = body[4:end], body[end:]
+	}
 	var request struct {
 		ID     uint64
 		Method string
+		Params json.RawMessage
 	}
-	if err := json.Unmarshal(body, &request); err != nil {
+	if err := json.Unmarshal(text, &request); err != nil {
 		panic(err)
 	}
-	s.id, s.method = request.ID, request.Method
+	s.method, s.params = request.Method, string(request.Params)
+	if request.ID != 0 {
+		s.id = request.ID
+	}
 	return true
+}
+
+// binary sends a message in the binary form.
+func (s *script) binary(header, payload string) {
+	s.frame(string(binary.BigEndian.AppendUint32(nil, uint32(len(header)))) + header + payload)
+}
+
+// note sends a notification.
+func (s *script) note(method, params string) {
+	s.frame(fmt.Sprintf(`{"jsonrpc":"2.0","method":%q,"params":%s}`, method, params))
 }
 
 func (s *script) result(result string) { s.reply(s.id, result) }
