@@ -2,14 +2,15 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 )
 
-// cancel asks the worker to end the exchange because of cause and waits for the reply,
-// which it drops, so that the worker can go on. If that does not come in time, or the
-// worker breaks meanwhile, the conn is broken. The error always wraps cause; it is nil if
-// the reply had come before.
+// cancel asks the worker, once it has the whole request, to end it because of cause, and
+// waits for the reply, which it drops, so that the worker can go on. If that does not come
+// in time, or the worker breaks meanwhile, the conn is broken. The error always wraps
+// cause; it is nil if the reply had come before.
 func (c *conn) cancel(cause error) error {
 	c.mu.Lock()
 	if c.flight.first == 0 {
@@ -22,10 +23,19 @@ func (c *conn) cancel(cause error) error {
 
 	grace, end := context.WithTimeoutCause(context.Background(), c.setup.cancelGrace, cause)
 	defer end()
-	c.sendNote("cancel", nil)
-	for {
+	for asked := false; ; {
+		if !asked && c.wrote() {
+			c.sendNote("cancel", nil)
+			asked = true
+		}
+		var written chan struct{}
+		if !asked {
+			written = c.written
+		}
 		select {
 		case <-c.wake:
+		case <-written:
+			c.writing = false
 		case <-grace.Done():
 			c.failUnanswered(cause)
 		}
@@ -46,7 +56,7 @@ func (c *conn) cancel(cause error) error {
 
 // broken returns err, which the conn broke with, and sees to it that cause is wrapped.
 func broken(err, cause error) error {
-	if b, ok := err.(*BrokenError); ok && b.Cause == cause {
+	if errors.Is(err, cause) {
 		return err
 	}
 	return fmt.Errorf("%w, after the call was given up: %w", err, cause)

@@ -229,7 +229,7 @@ func (c *conn) news() (progress []json.RawMessage, answered bool, err error) {
 // leave ends the wait for a reply because of cause. It returns nil if the reply won the
 // race; then it is there.
 func (c *conn) leave(cause error, p patience) error {
-	if p == cancel && c.setup.cancelGrace > 0 && c.wrote() {
+	if p == cancel && c.setup.cancelGrace > 0 {
 		return c.cancel(cause)
 	}
 	c.mu.Lock()

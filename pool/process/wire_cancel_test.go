@@ -87,7 +87,7 @@ func TestCancelThatIsNotHeededBreaksTheWorker(t *testing.T) {
 	}{
 		"no answer":         {naps, 0, func(s *script) { s.next(); s.next() }, time.Second + process.DefaultCancelGrace},
 		"cancel is unread":  {naps, 0, func(s *script) { s.next(); time.Sleep(time.Minute) }, time.Second + process.DefaultCancelGrace},
-		"request is unread": {naps, 0, func(*script) { time.Sleep(time.Minute) }, time.Second},
+		"request is unread": {naps, 0, func(*script) { time.Sleep(time.Minute) }, time.Second + process.DefaultCancelGrace},
 		"another grace":     {naps, 10 * time.Second, func(s *script) { s.next(); s.next() }, 11 * time.Second},
 		"no grace":          {naps, -1, func(s *script) { s.next(); s.next() }, time.Second},
 		"not announced":     {"", 0, func(s *script) { s.next(); s.next() }, time.Second},
