@@ -136,6 +136,9 @@ type Config struct {
 	// and *ExitError where the process exited. The worker must still be stopped. Nil:
 	// nobody is told.
 	OnExit func(id pool.WorkerID, cause error)
+
+	// died is told before OnExit.
+	died func(*Worker)
 }
 
 // withDefaults returns cfg with every zero value that means a default replaced.

@@ -66,6 +66,7 @@ type conn struct {
 	mu      sync.Mutex
 	flight  flight // guarded by mu
 	greeted bool   // guarded by mu: hello was answered
+	served  bool   // guarded by mu: another request was answered
 	err     error  // guarded by mu: why the conn is broken; wraps ErrBroken
 }
 
@@ -297,6 +298,13 @@ func (c *conn) failure() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
+}
+
+// hasServed reports whether a request other than hello was answered.
+func (c *conn) hasServed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.served
 }
 
 // usable reports whether the conn is whole and owes no reply to a caller.

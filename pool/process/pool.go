@@ -13,6 +13,11 @@ import (
 // breaks is retired at once; then cfg.OnExit is told. Unless cfg.Logger is set, output is
 // logged to poolCfg.Logger.
 //
+// A worker that answers hello but ends of itself within a second, having served nothing, is
+// near to one that does not start. After such a death a new worker counts as started only
+// when it has lived for 250 ms, until one has; one that does not is a failed start, so the
+// pool backs off.
+//
 // NewPool does not block, and starts nothing if it fails. The caller owes the pool a Close
 // or Shutdown, which ends all processes.
 func NewPool(cfg Config, poolCfg pool.Config[*Worker]) (*pool.Pool[*Worker], error) {
@@ -38,8 +43,14 @@ func NewPool(cfg Config, poolCfg pool.Config[*Worker]) (*pool.Pool[*Worker], err
 			onExit(id, cause)
 		}
 	}
+	var trial probation
+	cfg.died = trial.died
 	poolCfg.Start = func(ctx context.Context, id pool.WorkerID) (*Worker, error) {
-		return Start(ctx, cfg, id)
+		w, err := Start(ctx, cfg, id)
+		if err != nil {
+			return nil, err
+		}
+		return trial.prove(ctx, w)
 	}
 	poolCfg.Stop = func(ctx context.Context, w *Worker, _ error) error { return w.Stop(ctx) }
 	addHooks(&poolCfg, func(w *Worker, cause error) { p.Retire(w.ID(), cause) })

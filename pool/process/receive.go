@@ -176,7 +176,7 @@ func (c *conn) deliver() {
 	c.mu.Lock()
 	abandoned := c.flight.abandoned
 	c.flight.first, c.flight.abandoned, c.flight.lent = 0, false, false
-	c.greeted = true
+	c.greeted, c.served = true, c.greeted
 	c.mu.Unlock()
 	if abandoned {
 		c.end()

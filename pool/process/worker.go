@@ -31,6 +31,7 @@ type Worker struct {
 	memory *sharedMemory // nil if the process was offered none
 
 	resident *resident   // set by Start; nil without a limit
+	ready    time.Time   // set by Start: when hello was answered
 	reported atomic.Bool // OnExit was told
 	greeted  chan bool   // told by Start whether hello succeeded
 	stopping atomic.Bool // Stop was called
@@ -74,6 +75,7 @@ func Start(ctx context.Context, cfg Config, id pool.WorkerID) (*Worker, error) {
 	}
 	go w.watch()
 	err = w.greet(ctx)
+	w.ready = time.Now()
 	if err == nil {
 		err = w.watchResident()
 	}
@@ -296,9 +298,15 @@ func (w *Worker) watch() {
 	close(w.done)
 }
 
-// report tells OnExit, if it was not told before, why the worker is of no more use.
+// report tells Config's died and OnExit, if they were not told before, why the worker is of no more use.
 func (w *Worker) report(cause error) {
-	if w.cfg.OnExit != nil && w.reported.CompareAndSwap(false, true) {
+	if !w.reported.CompareAndSwap(false, true) {
+		return
+	}
+	if w.cfg.died != nil {
+		w.cfg.died(w)
+	}
+	if w.cfg.OnExit != nil {
 		w.cfg.OnExit(w.id, cause)
 	}
 }
