@@ -160,9 +160,7 @@ func checkThenAct(s *sched.Scheduler) error {
 	c <- 1
 	empty := 0
 	take := func() {
-		var n sync.Mutex
-		n.Lock()
-		n.Unlock()
+		sched.Point("look")
 		if len(c) > 0 {
 			sched.Point("there is one")
 			got := lang.OnReceive(c)

@@ -2,6 +2,7 @@ package sched_test
 
 import (
 	"errors"
+	"flag"
 	"runtime"
 	"strings"
 	"testing"
@@ -167,20 +168,53 @@ func TestExhaustCountsWhatLocksAllow(t *testing.T) {
 	}
 }
 
-func TestRapidShrinksToOnePreemption(t *testing.T) {
-	var last *sched.Result
-	ok := true
-	fake := func(rt *rapid.T) {
-		r := sched.Run(sched.Options{Strategy: sched.NewDrawn(func(label string, n int) int {
-			return rapid.IntRange(0, n-1).Draw(rt, label)
-		})}, lostUpdate)
-		if r.Finding != nil {
-			ok, last = false, r
+// quietTB lets a check fail without failing the test.
+type quietTB struct {
+	testing.TB
+	failed bool
+}
+
+func (q *quietTB) Errorf(string, ...any) { q.failed = true }
+func (q *quietTB) Fatalf(string, ...any) { q.failed = true }
+func (q *quietTB) FailNow()              { q.failed = true }
+func (q *quietTB) Fail()                 { q.failed = true }
+func (q *quietTB) Failed() bool          { return q.failed }
+func (q *quietTB) Logf(string, ...any)   {}
+func (q *quietTB) Log(...any)            {}
+
+// Rapid shrinks without knowing what it shrinks; Shrink takes it from there.
+func TestShrinksToThePreemptionsNeeded(t *testing.T) {
+	for name, value := range map[string]string{"rapid.nofailfile": "true", "rapid.checks": "2000", "rapid.seed": "1"} {
+		before := flag.Lookup(name).Value.String()
+		if err := flag.Set(name, value); err != nil {
+			t.Fatal(err)
 		}
+		defer func() {
+			if err := flag.Set(name, before); err != nil {
+				t.Error(err)
+			}
+		}()
 	}
-	rapid.Check(t, func(rt *rapid.T) { rapid.SyncTest(rt, fake) })
-	if ok || last == nil {
-		t.Fatal("nothing found")
+	for _, p := range programs() {
+		var last *sched.Result
+		quiet := &quietTB{TB: t}
+		rapid.Check(quiet, func(rt *rapid.T) {
+			draw := func(label string, n int) int { return rapid.IntRange(0, n-1).Draw(rt, label) }
+			if r := sched.Test(t, sched.Options{Strategy: sched.NewDrawn(draw)}, p.body); r.Finding != nil {
+				last = r
+				rt.Fatalf("%v", r.Finding)
+			}
+		})
+		switch {
+		case !quiet.failed || last == nil:
+			t.Errorf("%s: nothing found", p.name)
+		case last.Preemptions > 2:
+			t.Errorf("%s: rapid shrinks to %d preemptions, want at most 2\n%v", p.name, last.Preemptions, last.Trace)
+		default:
+			if r := sched.Shrink(t, sched.Options{}, last, p.body); r.Preemptions != p.preemptions {
+				t.Errorf("%s: then shrunk to %d preemptions, want %d\n%v", p.name, r.Preemptions, p.preemptions, r.Trace)
+			}
+		}
 	}
 }
 
@@ -222,9 +256,9 @@ func TestFindings(t *testing.T) {
 			return nil
 		}, sched.Failed, "failed: by x"},
 		{"panic", func(s *sched.Scheduler) error {
-			s.Go("x", func() { var m map[int]int; m[0]++ })
+			s.Go("x", func() { var none []int; none[len(none)]++ })
 			return nil
-		}, sched.Panicked, "panicked: task x: panic: assignment to entry in nil map"},
+		}, sched.Panicked, "panicked: task x: panic: runtime error: index out of range [0] with length 0"},
 		{"exit", func(*sched.Scheduler) error { runtime.Goexit(); return nil }, sched.Exited, "exited: task main: the body"},
 		{"stuck", func(s *sched.Scheduler) error {
 			s.Go("x", func() { lang.Receive(make(chan int)) })

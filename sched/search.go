@@ -16,16 +16,23 @@ type Report struct {
 	Result   *Result // the shrunk run with a finding, nil if there is none
 }
 
-// Test is one Run in a bubble of its own.
+// Test is one Run in a bubble of its own. A panic of Run goes on in the caller.
 func Test(t *testing.T, o Options, body func(s *Scheduler) error) (r *Result) {
 	t.Helper()
+	var carried any
 	defer func() {
 		// Goroutines that could not be ended make the bubble panic; r names them.
 		if p := recover(); p != nil && (r == nil || len(r.Left) == 0) {
 			panic(p)
 		}
 	}()
-	synctest.Test(t, func(*testing.T) { r = Run(o, body) })
+	synctest.Test(t, func(*testing.T) {
+		defer func() { carried = recover() }() // in a bubble it would end the program
+		r = Run(o, body)
+	})
+	if carried != nil {
+		panic(carried)
+	}
 	return r
 }
 

@@ -55,12 +55,18 @@ type Pruner interface {
 // short runs are as likely as long ones, whether a program takes ten points or hundreds.
 const runClasses = 8
 
+// mostPreemptions is one more than the preemptions that a drawn schedule has at most. Most
+// faults need one or two, and a schedule with few can be shrunk to one with as few as it
+// takes: one with many stays stuck where each of them makes up for another.
+const mostPreemptions = 8
+
 // Drawn takes its decisions from a source of numbers that can be shrunk, such as rapid. A
-// task runs until it cannot go on, or until a drawn number of points has passed. If every
-// number drawn is 0, no task is ever preempted.
+// task runs until it cannot go on, or until a drawn number of points has passed, and that
+// up to a drawn number of times. If every number drawn is 0, no task is ever preempted.
 type Drawn struct {
-	draw func(label string, n int) int
-	left int // points until the next preemption; forever if negative
+	draw   func(label string, n int) int
+	budget int // preemptions that are left
+	left   int // points until the next preemption; forever if negative
 }
 
 const forever = -1
@@ -70,16 +76,19 @@ const forever = -1
 //
 //	func(label string, n int) int { return rapid.IntRange(0, n-1).Draw(t, label) }
 func NewDrawn(draw func(label string, n int) int) *Drawn {
-	d := &Drawn{draw: draw}
+	d := &Drawn{draw: draw, budget: draw("preemptions", mostPreemptions)}
 	d.begin()
 	return d
 }
 
 // begin draws how long the task that goes on now may run.
 func (d *Drawn) begin() {
+	d.left = forever
+	if d.budget == 0 {
+		return
+	}
 	class := d.draw("run", runClasses)
 	if class == 0 {
-		d.left = forever
 		return
 	}
 	d.left = 1<<(class-1) - 1
@@ -103,6 +112,7 @@ func (d *Drawn) Pick(c Choice) int {
 		d.left--
 		return 0
 	default:
+		d.budget--
 		picked = 1 + d.draw("preempt by", c.N-1)
 	}
 	d.begin()
