@@ -63,7 +63,7 @@ was interrupted.`,
 // goTest prepares the build and runs go test on it.
 func goTest(ctx context.Context, f *testFlags, patterns, flags []string, stdout, stderr io.Writer) error {
 	if len(patterns) == 0 {
-		return errors.New("no packages to test\nRun 'poolproof test --help' for how to name them, such as ./...")
+		return errors.New("no packages to test\nRun 'poolproof test --help' for how to name them, such as ./pool/... for a folder and all below it")
 	}
 	build, err := buildFlags(flags)
 	if err != nil {
