@@ -117,9 +117,11 @@ func (tr *Trace) String() string {
 // drop-in packages below it.
 var packagePath = reflect.TypeFor[Scheduler]().PkgPath()
 
-// ours tells whether a function belongs to the machinery.
-func ours(function string) bool {
-	return strings.HasPrefix(function, packagePath+".") || strings.HasPrefix(function, packagePath+"/shim/")
+// ours tells whether a function in that file belongs to the machinery. A function literal
+// of a function that was inlined has the name of the caller: then the file tells.
+func ours(function, file string) bool {
+	return strings.HasPrefix(function, packagePath+".") || strings.HasPrefix(function, packagePath+"/shim/") ||
+		strings.HasSuffix(filepath.ToSlash(filepath.Dir(strings.TrimSpace(file))), "/sched/shim/lang")
 }
 
 // position returns the first place outside the machinery.
@@ -130,7 +132,7 @@ func position(calls []uintptr) string {
 	frames := runtime.CallersFrames(calls)
 	for {
 		f, more := frames.Next()
-		if f.Function != "" && !ours(f.Function) && !strings.HasPrefix(f.Function, "runtime.") {
+		if f.Function != "" && !ours(f.Function, f.File) && !strings.HasPrefix(f.Function, "runtime.") {
 			return fmt.Sprintf("%s:%d", filepath.Base(f.File), f.Line)
 		}
 		if !more {
@@ -172,7 +174,7 @@ func place(stack string) string {
 	lines := strings.Split(stack, "\n")
 	for i := 1; i+1 < len(lines); i += 2 {
 		function := lines[i]
-		skip := ours(function)
+		skip := ours(function, lines[i+1])
 		for _, prefix := range []string{"runtime.", "internal/", "sync.", "time.", "context.", "testing/", "created by "} {
 			skip = skip || strings.HasPrefix(function, prefix)
 		}
@@ -192,7 +194,7 @@ func stackHere() string {
 	var b strings.Builder
 	for {
 		f, more := frames.Next()
-		if !ours(f.Function) && f.Function != "" {
+		if !ours(f.Function, f.File) && f.Function != "" {
 			fmt.Fprintf(&b, "%s\n\t%s:%d\n", f.Function, f.File, f.Line)
 		}
 		if !more {
