@@ -139,7 +139,10 @@ func (f *forker) start(fds []int) (pid, pidfd int) {
 		files = append(files, uintptr(memory))
 	}
 	pid, _, err = syscall.StartProcess(self(), []string{self()}, &syscall.ProcAttr{
-		Env:   []string{roleVariable + "=" + os.Getenv(forkedVariable), process.ChannelVariable + "=3,4", raceVariable},
+		Env: []string{
+			roleVariable + "=" + os.Getenv(forkedVariable), trialVariable + "=" + os.Getenv(trialVariable),
+			process.ChannelVariable + "=3,4", raceVariable,
+		},
 		Files: files,
 		Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &pidfd},
 	})

@@ -49,16 +49,24 @@ func TestTwoHostsDoNotTouchEachOther(t *testing.T) {
 	}
 	defer lease.Release()
 	instance := lease.Worker().Instance()
-	other := newPool(t, roleConfig("family"), pool.Config[*process.Worker]{MinSize: 2, MaxSize: 2})
-	victim, err := other.Acquire(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	syscall.Kill(victim.Worker().PID(), syscall.SIGKILL)
-	await(t, victim.Worker().Done(), "the victim's end")
-	victim.Release()
-	if err := other.Close(); err != nil {
-		t.Errorf("Close: %v", err)
+	for _, cfg := range []process.Config{roleConfig("family"), {Fork: forkServer(t, "forker", "family", nil)}} {
+		other := newPool(t, cfg, pool.Config[*process.Worker]{MinSize: 2, MaxSize: 2})
+		victim, err := other.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		syscall.Kill(victim.Worker().PID(), syscall.SIGKILL)
+		await(t, victim.Worker().Done(), "the victim's end")
+		victim.Release()
+		if err := other.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		if cfg.Fork != nil {
+			syscall.Kill(cfg.Fork.PID(), syscall.SIGKILL)
+			if err := cfg.Fork.Close(); err == nil {
+				t.Error("a fork server that was killed is said to have gone in good order")
+			}
+		}
 	}
 	if slices.ContainsFunc(theirs, func(pid int) bool { return !alive(pid) }) {
 		t.Errorf("of the other host's workers %v not all are alive", theirs)

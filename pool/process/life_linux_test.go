@@ -20,13 +20,17 @@ func lifeRoles() map[string]func(methods map[string]worker.Method) {
 			methods["limits"] = worker.Func(func(context.Context, struct{}) (limits, error) { return ownLimits() })
 			worker.Main(methods)
 		},
-		"flood":      playFlood,
-		"glutton":    playGlutton,
-		"leaver":     playLeaver,
-		"runaways":   playRunaways,
-		"sleeper":    playSleeper,
-		"denied":     func(map[string]worker.Method) { playDenied() },
-		"old-kernel": func(map[string]worker.Method) { playOldKernel() },
+		"flood":    playFlood,
+		"glutton":  playGlutton,
+		"guest":    playGuest,
+		"leaver":   playLeaver,
+		"runaways": playRunaways,
+		"sleeper":  playSleeper,
+
+		"trial-host":   func(map[string]worker.Method) { playTrialHost() },
+		"trial-worker": playTrialWorker,
+		"denied":       func(map[string]worker.Method) { playDenied() },
+		"old-kernel":   func(map[string]worker.Method) { playOldKernel() },
 	}
 }
 
