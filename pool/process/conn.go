@@ -186,13 +186,16 @@ func (c *conn) end() {
 
 // await notes that a reply is due.
 func (c *conn) await(f flight) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.flight = f
+	if c.err != nil {
+		return // the news of that is still to be taken
+	}
 	select {
 	case <-c.wake: // news of the last exchange
 	default:
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.flight = f
 }
 
 // wait waits for the reply; then the holder of the turn owns it. After an error the turn

@@ -7,6 +7,8 @@ import (
 	"io"
 	"testing"
 	"testing/iotest"
+
+	"github.com/poolproof/poolproof/pool/process/internal/wire"
 )
 
 // frame returns body with its header.
@@ -77,6 +79,43 @@ func TestFrameLimitIsCheckedBeforeAllocating(t *testing.T) {
 	if err := SealFrame(sealed, 9); !errors.Is(err, ErrFrameTooLarge) || string(sealed[:4]) != "...." {
 		t.Errorf("sealing 10 bytes with limit 9: got %v and header %q, want ErrFrameTooLarge and no header", err, sealed[:4])
 	}
+}
+
+// FuzzNextParts checks that bodies are taken apart as they are when they are read whole,
+// wherever their payloads are put.
+func FuzzNextParts(f *testing.F) {
+	f.Add(frame("{}"), 0)
+	f.Add(frame("\x00\x00\x00\x02{}payload"), 1)
+	f.Add(append(frame("\x00\x00\x00\x02{}"+string(make([]byte, 2*placeBytes))), frame("{}")...), 1)
+	f.Add(frame("\x00\x00\xff\xff{}"), 1)
+	f.Fuzz(func(t *testing.T, stream []byte, mode int) {
+		const limit = 4 * placeBytes
+		whole := NewFrameReader(bytes.NewReader(stream), limit)
+		parts := NewFrameReader(iotest.HalfReader(bytes.NewReader(stream)), limit)
+		place := func(text []byte, n int) []byte {
+			if mode%2 == 0 {
+				return nil
+			}
+			return make([]byte, n+mode&7)
+		}
+		for {
+			body, err := whole.Next()
+			text, payload, partsErr := parts.NextParts(place)
+			if err == nil {
+				var wantText, want []byte
+				if wantText, want, err = wire.Split(body); err == nil && partsErr == nil &&
+					(!bytes.Equal(text, wantText) || !bytes.Equal(payload, want) || (payload == nil) != (want == nil)) {
+					t.Fatalf("%q and %q, want %q and %q", text, payload, wantText, want)
+				}
+			}
+			if (err == nil) != (partsErr == nil) || err == io.EOF && partsErr != io.EOF {
+				t.Fatalf("in parts: %v, want %v (text %q)", partsErr, err, text)
+			}
+			if err != nil {
+				return
+			}
+		}
+	})
 }
 
 // FuzzFrameReader checks the reader on any bytes against the plain reading of the format.

@@ -160,7 +160,7 @@ func TestOtherNotifications(t *testing.T) {
 
 // A flood of notifications that nobody takes neither holds up replies nor fills memory.
 func TestFloodOfNotifications(t *testing.T) {
-	const flood, size = 3000, 20_000
+	const flood, size = 400, 20_000
 	cfg := scriptConfig(func(s *script) {
 		large := `"` + strings.Repeat("x", size) + `"`
 		for s.next() {
@@ -192,7 +192,7 @@ func TestFloodOfNotifications(t *testing.T) {
 		}
 		runtime.GC()
 		runtime.ReadMemStats(&after)
-		if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 8<<20 {
+		if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 6<<20 {
 			t.Errorf("%d MB of notifications cost %d MB of memory", 2*flood*size>>20, grown>>20)
 		}
 		close(free)

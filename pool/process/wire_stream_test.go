@@ -20,7 +20,9 @@ import (
 const streams = `,"features":["stream","binary"]`
 
 // chunk sends a chunk of the request that came last.
-func (s *script) chunk(seq int) { s.note("chunk", fmt.Sprintf(`{"id":%d,"seq":%d,"value":%[2]d}`, s.id, seq)) }
+func (s *script) chunk(seq int) {
+	s.note("chunk", fmt.Sprintf(`{"id":%d,"seq":%d,"value":%[2]d}`, s.id, seq))
+}
 
 // open starts a stream, which is closed when the test ends.
 func open(t *testing.T, w *process.Worker, req process.Request) *process.Stream {
@@ -162,8 +164,10 @@ func TestStreamEndsBehindAFullWindow(t *testing.T) {
 		want error
 		as   bool
 	}{
-		"result":      {func(s *script) { s.result(`"done"`) }, nil, false},
-		"error":       {func(s *script) { s.frame(fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"error":{"code":9,"message":"no"}}`, s.id)) }, nil, true},
+		"result": {func(s *script) { s.result(`"done"`) }, nil, false},
+		"error": {func(s *script) {
+			s.frame(fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"error":{"code":9,"message":"no"}}`, s.id))
+		}, nil, true},
 		"death":       {func(s *script) { s.Close() }, io.EOF, false},
 		"cut frame":   {func(s *script) { s.Write([]byte("\x00\x00\x00\x09{")); s.Close() }, io.ErrUnexpectedEOF, false},
 		"wrong id":    {func(s *script) { s.reply(s.id+1, "1") }, process.ErrProtocol, false},

@@ -46,6 +46,17 @@ type script struct {
 // scriptConfig returns workers that answer hello and then follow rest.
 func scriptConfig(rest func(s *script)) process.Config { return featuredConfig("", rest) }
 
+// silentConfig returns workers that read hello, do not answer it, and follow rest.
+func silentConfig(rest func(s *script)) process.Config {
+	return wireConfig(func(channel net.Conn) {
+		defer channel.Close()
+		s := &script{Conn: channel, frames: process.NewFrameReader(channel, 1<<20)}
+		s.next()
+		rest(s)
+		io.Copy(io.Discard, channel)
+	})
+}
+
 // featuredConfig is scriptConfig for workers whose hello has more members.
 func featuredConfig(members string, rest func(s *script)) process.Config {
 	return wireConfig(func(channel net.Conn) {

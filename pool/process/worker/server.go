@@ -113,8 +113,11 @@ func (s *server) place(_ []byte, payloadBytes int) []byte {
 func (s *server) parse(text, payload []byte) (request, error) {
 	if wire.IsBatch(text) {
 		messages, err := wire.Batch(text, process.MaxBatch, nil)
-		if err != nil || payload != nil {
-			return request{}, fmt.Errorf("worker: malformed batch, payload %t: %w", payload != nil, err)
+		if err == nil && payload != nil {
+			err = errors.New("it has a payload")
+		}
+		if err != nil {
+			return request{}, fmt.Errorf("worker: malformed batch: %w", err)
 		}
 		r := request{batch: true}
 		for i := range messages {
@@ -177,8 +180,11 @@ func (s *server) newCall(m *wire.Message, payload []byte) (*call, error) {
 	}
 	if c.method == process.MethodHello && c.refused == nil {
 		c.hello = new(process.HelloParams)
-		if err := json.Unmarshal(m.Params, c.hello); err != nil || c.hello.FrameLimit <= 0 {
-			return nil, fmt.Errorf("worker: malformed hello: frame limit %d, %w", c.hello.FrameLimit, err)
+		if err := json.Unmarshal(m.Params, c.hello); err != nil {
+			return nil, fmt.Errorf("worker: malformed hello: %w", err)
+		}
+		if c.hello.FrameLimit <= 0 {
+			return nil, fmt.Errorf("worker: hello with frame limit %d", c.hello.FrameLimit)
 		}
 	}
 	return c, nil
