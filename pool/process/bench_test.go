@@ -117,7 +117,7 @@ func BenchmarkAgainstBare(b *testing.B) {
 					defer cancel()
 					other := startBare(b, cfg)
 					if form == "json" {
-						text := fmt.Sprintf(`{"jsonrpc":"2.0","id":2,"method":"echo","params":%s}`, jsonParams(size))
+						text := fmt.Sprintf(`{"jsonrpc":"2.0","id":100000000,"method":"echo","params":%s}`, jsonParams(size))
 						other.frame = append(binary.BigEndian.AppendUint32(nil, uint32(len(text))), text...)
 						compare(b, callJSON(ctx, w, size), other.call)
 						return
@@ -125,7 +125,7 @@ func BenchmarkAgainstBare(b *testing.B) {
 					if !slices.Contains(w.Features(), process.FeatureBinary) {
 						b.Skip("the child has no payloads")
 					}
-					header := `{"jsonrpc":"2.0","id":2,"method":"raw_echo"}`
+					header := `{"jsonrpc":"2.0","id":100000000,"method":"raw_echo"}`
 					other.frame = binary.BigEndian.AppendUint32(nil, uint32(4+len(header)+size))
 					other.frame = binary.BigEndian.AppendUint32(other.frame, uint32(len(header)))
 					other.frame = append(other.frame, header...)
@@ -178,6 +178,16 @@ type bare struct {
 	body     []byte
 }
 
+// next counts up the digits of a number.
+func next(digits []byte) {
+	for i := len(digits) - 1; i >= 0; i-- {
+		if digits[i]++; digits[i] <= '9' {
+			return
+		}
+		digits[i] = '0'
+	}
+}
+
 // startBare starts a child, which is killed in the end, and says hello to it.
 func startBare(b *testing.B, cfg process.Config) *bare {
 	b.Helper()
@@ -213,8 +223,11 @@ func startBare(b *testing.B, cfg process.Config) *bare {
 	return d
 }
 
-// call writes the frame and reads one.
+// call writes the frame, with the next id, and reads one.
 func (d *bare) call() error {
+	if at := bytes.Index(d.frame[:min(len(d.frame), 64)], []byte(`"id":1`)); at >= 0 && d.frame[at+6] != ',' {
+		next(d.frame[at+6 : at+14])
+	}
 	if _, err := d.requests.Write(d.frame); err != nil {
 		return err
 	}
@@ -232,10 +245,17 @@ func (d *bare) call() error {
 
 // BenchmarkStart measures a worker's start, handshake and stop.
 func BenchmarkStart(b *testing.B) {
-	for name, cfg := range map[string]process.Config{"worker=go": roleConfig("demo"), "worker=python": pythonConfig(b, python.Demo())} {
-		b.Run(name, func(b *testing.B) {
+	for _, child := range []struct {
+		name string
+		cfg  process.Config
+	}{
+		{"go", roleConfig("demo")},
+		{"python", pythonConfig(b, python.Demo())},
+		{"python-forked", pythonForkConfig(b, python.Demo())},
+	} {
+		b.Run("worker="+child.name, func(b *testing.B) {
 			for b.Loop() {
-				w, err := process.Start(b.Context(), cfg, 1)
+				w, err := process.Start(b.Context(), child.cfg, 1)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -84,9 +84,10 @@ func Command(ctx context.Context, args ...string) ([]string, error) {
 
 // ForkServerCommand returns a command, as Command does, that loads a program once and forks
 // for each worker; docs/protocol.md says how, in the section Fork server. dir is where Write
-// saved the package. The modules are imported before the program, which must call run()
-// under "if __name__ == '__main__'" only.
-func ForkServerCommand(ctx context.Context, dir, program string, modules ...string) ([]string, error) {
+// saved the package. args are names of modules to import before the program and, after an
+// argument "--", the program's own. It must call run() under "if __name__ == '__main__'"
+// only.
+func ForkServerCommand(ctx context.Context, dir, program string, args ...string) ([]string, error) {
 	server := filepath.Join(dir, PackageDir, "fork_server.py")
-	return Command(ctx, append([]string{"-u", server, program}, modules...)...)
+	return Command(ctx, append([]string{"-u", server, program}, args...)...)
 }

@@ -1,15 +1,17 @@
 """Loads a worker program once and forks a process for each worker.
 
-    python3 -m poolproof_worker.fork_server worker.py [module...]
+    python3 -m poolproof_worker.fork_server worker.py [module...] [-- argument...]
 
 A host starts it, as docs/protocol.md says in the section Fork server. The modules are
-imported first, then the program is, so its run() must be under if __name__ == "__main__".
+imported first, then the program is, which finds the arguments in sys.argv. Its run() must be under if __name__ == "__main__".
 What they made is shared by all workers, copied where a worker changes it. What must not be
-shared, such as connections and temporary files, belongs in a function under on_start.
+shared, such as connections, belongs in a function under on_start. Exit functions that were
+registered during loading run in the server alone.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import fcntl
 import gc
@@ -21,6 +23,7 @@ import random
 import signal
 import socket
 import sys
+import threading
 
 if not __package__:  # run by its path, not by -m
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -29,7 +32,7 @@ from poolproof_worker import _channel, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
 VARIABLE = "POOLPROOF_FORK_SERVER"
 PROTOCOL_VERSION = 1
@@ -150,6 +153,7 @@ class ForkServer:
                 os.close(number)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             random.seed()
+            atexit._clear()
             os.environ[_channel.VARIABLE] = "3,4"
             _channel.claimed = _channel.claim()
         except BaseException as error:
@@ -179,10 +183,10 @@ def _claim() -> socket.socket:
     return connection
 
 
-def _load(program: str, modules: list[str]) -> None:
+def _load(program: str, modules: list[str], arguments: list[str]) -> None:
     """Import the modules and then the program. The signals are as before after that."""
     handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
-    sys.argv[:] = [program]
+    sys.argv[:] = [program, *arguments]
     sys.path[0] = os.path.dirname(os.path.abspath(program))
     _channel.preloading = True
     for name in modules:
@@ -203,14 +207,43 @@ def _load(program: str, modules: list[str]) -> None:
     gc.freeze()  # so that no collection in a worker touches, and so copies, what is shared
 
 
+def _live() -> NoReturn:
+    """Be a worker, and end without taking the interpreter apart: that would touch, and so
+    copy, all that is shared."""
+    code = 0
+    try:
+        try:
+            run()
+        finally:
+            shutdown: Any = threading
+            shutdown._shutdown()  # waits for threads, as the interpreter does
+            atexit._run_exitfuncs()
+    except SystemExit as end:
+        if isinstance(end.code, int):
+            code = end.code & 0xFF
+        elif end.code is not None:
+            print(end.code, file=sys.stderr)
+            code = 1
+    except BaseException:  # noqa: BLE001 - there is nobody else to tell
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass  # the host is gone
+    os._exit(code)
+
+
 def main(arguments: list[str]) -> None:
     """Serve until the socket ends; in forked processes, be a worker."""
     if not arguments:
-        raise SystemExit("usage: python3 -m poolproof_worker.fork_server worker.py [module...]")
+        raise SystemExit("usage: python3 -m poolproof_worker.fork_server worker.py [module...] [-- argument...]")
+    end = arguments.index("--") if "--" in arguments else len(arguments)
     server = ForkServer(_claim())
-    _load(arguments[0], arguments[1:])
+    _load(arguments[0], arguments[1:end], arguments[end + 1 :])
     if server.serve():
-        run()
+        _live()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 from support import LIBRARY, PATIENCE, Process, Wire, WorkerCase, eventually
 
 SOURCE = r"""
-import os, random, signal, sys, time
+import atexit, os, random, signal, sys, threading, time
 print("loaded by", os.getpid(), __name__)
 from poolproof_worker import method, on_start, on_stop, run, session
 import poolproof_worker._channel as channel
@@ -44,6 +44,20 @@ def say(text): print(text)
 @method
 def leave(code): raise SystemExit(code)
 
+@method
+def linger():
+    gate = threading.Event()
+    threading.Thread(target=lambda: (gate.wait(), print("thread ended in", os.getpid()))).start()
+    atexit.register(lambda: print("exit function in", os.getpid(), end=""))
+    on_stop(gate.set)
+
+@method
+def stop_badly():
+    def bad(): raise ValueError("stopped badly")
+    on_stop(bad)
+
+atexit.register(lambda: print("exit function of the server in", os.getpid()))
+
 @on_start
 def started(): print("started in", os.getpid())
 
@@ -61,7 +75,7 @@ class Server(WorkerCase):
     process: Process
     host: socket.socket
 
-    def serve(self, source: str, *modules: str, by_path: bool = False) -> None:
+    def serve(self, source: str, *arguments: str, by_path: bool = False) -> None:
         """Start a server."""
         self.host, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.addCleanup(self.host.close)
@@ -69,7 +83,7 @@ class Server(WorkerCase):
         how = [str(LIBRARY / "poolproof_worker" / "fork_server.py")] if by_path else ["-m", "poolproof_worker.fork_server"]
         with theirs:
             self.process = self.spawn(
-                [*how, str(program), *modules], (theirs.fileno(),), {"POOLPROOF_FORK_SERVER": str(theirs.fileno())}
+                [*how, str(program), *arguments], (theirs.fileno(),), {"POOLPROOF_FORK_SERVER": str(theirs.fileno())}
             )
         self.program = program
 
@@ -134,7 +148,7 @@ class Forked(Wire):
 class ForkServer(Server):
     def test_workers(self) -> None:
         for by_path in (False, True):
-            self.serve(SOURCE, "colorsys", by_path=by_path)
+            self.serve(SOURCE, "colorsys", "--", "an", "argument", by_path=by_path)
             self.ready()
             first, second = self.fork(1), self.fork(7)
             about = [worker.call("about").result for worker in (first, second)]
@@ -143,7 +157,7 @@ class ForkServer(Server):
                 self.assertEqual((worker.hello["pid"], it["group"]), (worker.pid, worker.pid))
                 self.assertEqual((it["parent"], it["loaded_by"]), (self.process.pid, self.process.pid))
                 self.assertEqual(it["session"], os.getsid(0))
-                self.assertEqual(it["argv"], [str(self.program)])
+                self.assertEqual(it["argv"], [str(self.program), "an", "argument"])
                 self.assertEqual(it["path"], str(self.program.parent))
                 self.assertEqual(it["state"], {"fork": [1]})
                 self.assertFalse({"POOLPROOF_CHANNEL", "POOLPROOF_FORK_SERVER"} & set(it["env"]))
@@ -174,9 +188,27 @@ class ForkServer(Server):
         self.assertEqual([self.reap(worker) for worker in (left, killed, termed, closed)], [3 << 8, 9, 0, 0])
         for worker in (closed, termed, left):
             self.assertIn(f"stopped in {worker.pid}\n", self.process.said())
+        for method in ("linger", "stop_badly"):
+            worker = self.fork(9)
+            worker.call(method)
+            worker.close()
+            self.assertEqual(self.reap(worker), 0 if method == "linger" else 1 << 8)
+            said = self.process.said()
+            if method == "linger":
+                thread, exiting = (said.find(f"{what} in {worker.pid}") for what in ("thread ended", "exit function"))
+                self.assertTrue(0 < thread < exiting, said)
+            else:
+                self.assertIn("ValueError: stopped badly", said)
+        left = self.fork(9)
+        left.request("leave", ["a message"])
+        self.assertEqual(self.reap(left), 1 << 8)
+        self.assertIn("a message\n", self.process.said())
         again = self.fork(0)  # a key may come again
         again.call("say", ["hello from a worker"])
         self.assertIn("hello from a worker", self.process.said())
+        self.assertNotIn("exit function of the server", self.process.said())
+        self.host.close()
+        self.check_end(0, f"exit function of the server in {self.process.pid}\n")
 
     def test_all_end_with_the_server(self) -> None:
         for how in ("socket", "kill"):
