@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ._messages import Buffer
 
-THRESHOLD_BYTES = 64 << 10  # from which a reply's payload travels here
+THRESHOLD_BYTES = 32 << 10  # from which a reply's payload travels here
 
 
 class SharedMemory:
