@@ -11,16 +11,26 @@
 //		return w.Call(ctx, "echo", []string{"hello"}, &answer)
 //	})
 //
+// A Client does the same in one step, and repeats calls that are marked idempotent when a
+// worker is lost. Besides Call a worker has Exchange for raw payloads and progress, Batch
+// for many small calls, and Stream for results in pieces.
+//
 // docs/protocol.md describes the wire. The worker's side of it is in package worker for
 // Go and in python/poolproof_worker for Python.
 //
 // The rules that hold here:
 //
 //   - Nothing is sent to a worker before it has answered hello.
+//   - One call, batch or stream is in flight per worker. A worker that owes the reply to a
+//     call which was given up, that answered with a wrong id or that broke framing is never
+//     used again, so a late reply reaches nobody. A call that the worker can cancel is given
+//     up only after a grace in which its reply is dropped. An error reply keeps the worker.
 //
-//   - One call is in flight per worker. A worker that owes a reply to a call which was
-//     cancelled, that answered with a wrong id or that broke framing is never used
-//     again, so a late reply reaches nobody. An error reply keeps the worker.
+//   - No error means that the worker answered, and that nothing of the caller's memory is
+//     in use any more, also after any error.
+//
+//   - A worker that is faster than its caller waits (a stream), or loses what it says in
+//     passing (progress, notifications): it cannot make the host's memory grow.
 //
 //   - A length is checked before memory is allocated for it, on both sides.
 //
@@ -46,11 +56,7 @@
 //     program with set-user-ID or capabilities is executed; end of file on the channel
 //     then ends the worker.
 //
-//   - Where Config.Fork names a ForkServer, that makes the processes, in a fraction of the
-//     time that a program takes to load. The same rules hold. When the server ends, its
-//     workers end with it and are reported (ExitForkServer), and the next start begins
-//     another. Before Linux 6.9 the children of such workers are out of reach then.
+// Each process costs the host one thread, which waits for its end, four descriptors, and as
+// much shared memory as its payloads have needed, at most Config.SharedMemory.
 //
-// Each process costs the host four descriptors and, unless a fork server made it, one
-// thread, which sleeps until its end.
 package process

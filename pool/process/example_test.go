@@ -47,3 +47,39 @@ func ExampleNewPool() {
 	// error -32601
 	// worker 1, get: "Ada"
 }
+
+// A client acquires, calls and releases in one step; its streams hold the worker until
+// they end.
+func ExampleClient() {
+	p, err := process.NewPool(process.Config{
+		Command: []string{self()},
+		Env:     []string{roleVariable + "=demo"},
+	}, pool.Config[*process.Worker]{MaxSize: 2})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer p.Close()
+	ctx := context.Background()
+	client := process.NewClient(p, process.ClientConfig{})
+
+	answer, by, err := client.CallRaw(ctx, "", "raw_echo", []byte("raw bytes"), nil)
+	fmt.Printf("%s from worker %d, error %v\n", answer, by.Worker, err)
+
+	stream, _, err := client.Stream(ctx, "", &process.Request{Method: "count", Params: map[string]int{"n": 3}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for chunk, err := range stream.All() {
+		fmt.Printf("chunk %d: %s, error %v\n", chunk.Seq, chunk.Value, err)
+	}
+	var total int
+	fmt.Println(stream.Result(&total), total)
+	// Output:
+	// raw bytes from worker 1, error <nil>
+	// chunk 0: 0, error <nil>
+	// chunk 1: 1, error <nil>
+	// chunk 2: 2, error <nil>
+	// <nil> 3
+}

@@ -87,10 +87,10 @@ func decodeResult(text []byte, result any) error {
 }
 
 // CallRaw sends payload to a method, without params, and returns the payload of its
-// reply, which reuses the memory of into if its capacity suffices. payload and into may
-// overlap only if they begin together. A result beside the payload is dropped; a reply
-// without a payload gives ErrNoPayload. Otherwise it is like Call. It needs FeatureBinary,
-// and allocates nothing if into is large enough.
+// reply, which reuses the memory of into if its capacity suffices; that may be the
+// payload's own. A result beside the payload is dropped; a reply without a payload gives
+// ErrNoPayload. Otherwise it is like Call. It needs FeatureBinary, and allocates nothing if
+// into is large enough.
 func (w *Worker) CallRaw(ctx context.Context, method string, payload, into []byte) ([]byte, error) {
 	if payload == nil {
 		payload = []byte{}
@@ -108,8 +108,8 @@ func (w *Worker) CallRaw(ctx context.Context, method string, payload, into []byt
 
 // Exchange is Call in its general form: req says what is sent, and the answer goes into
 // rep, which may be nil. Both remain the caller's, who must not touch them while it runs.
-// An error of the worker may be *FeatureError, if req asks for what it has not announced;
-// then nothing was sent. Otherwise errors are those of Call.
+// It blocks like Call. The error is *FeatureError if req has a payload and the worker has
+// not announced FeatureBinary; then nothing was sent. Otherwise errors are those of Call.
 func (w *Worker) Exchange(ctx context.Context, req *Request, rep *Reply) error {
 	var none Reply
 	if rep == nil {

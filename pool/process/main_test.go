@@ -100,17 +100,8 @@ func play(role string) {
 			return given{Env: os.Environ()}, nil
 		})
 		worker.Main(methods)
-	case "aloof": // takes no shared memory
-		syscall.CloseOnExec(5)
-		syscall.Close(5)
-		worker.Main(methods, worker.DemoOptions()...)
-	case "liar":
-		playLiar()
-	case "meddler": // keeps hold of the shared memory
-		memory := openOffered()
-		methods["resize"] = worker.Func(func(context.Context, struct{}) ([]string, error) { return resize(memory), nil })
-		methods["punch"] = worker.Func(func(context.Context, struct{}) (bool, error) { return true, punch(memory) })
-		worker.Main(methods, worker.DemoOptions()...)
+	case "aloof", "liar", "meddler":
+		playSharing(role, methods)
 	case "host":
 		playHost()
 	default:

@@ -11,12 +11,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/poolproof/poolproof/pool/process"
+	"github.com/poolproof/poolproof/pool/process/worker"
 )
 
 // mappings returns how many mappings of shared memory this process has.
@@ -175,6 +177,22 @@ func TestConfigRefusesBadSharing(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "SharedMemory") || !strings.Contains(err.Error(), "SharedThreshold") {
 		t.Errorf("got %v, want complaints about both", err)
 	}
+}
+
+// playSharing is a worker with a way of its own with shared memory.
+func playSharing(role string, methods map[string]worker.Method) {
+	switch role {
+	case "aloof": // takes none
+		syscall.Close(5)
+	case "meddler": // keeps hold of it
+		memory := openOffered()
+		methods["resize"] = worker.Func(func(context.Context, struct{}) ([]string, error) { return resize(memory), nil })
+		methods["punch"] = worker.Func(func(context.Context, struct{}) (bool, error) { return true, punch(memory) })
+	case "liar":
+		playLiar()
+		return
+	}
+	worker.Main(methods, worker.DemoOptions()...)
 }
 
 // playLiar is a worker that shares memory and says of each payload what it is asked to.

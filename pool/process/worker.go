@@ -18,7 +18,7 @@ const exitGrace = time.Second
 
 // Worker is one incarnation of a worker: a channel that calls go over and, unless it was
 // reached by Config.Dial, the process at its other end. All its methods may be called
-// concurrently; calls take turns.
+// concurrently; calls, batches and streams take turns.
 //
 // Whoever holds a Worker must Stop it, even when it is broken or its process has exited.
 type Worker struct {
@@ -129,14 +129,20 @@ func (w *Worker) greet(ctx context.Context) error {
 // Call sends params to a method and decodes its result into result, which may be nil. It
 // blocks until the reply is there, until ctx ends, or until the worker breaks. Calls take
 // turns: one waits while another is under way. A params of json.RawMessage and a result
-// of *json.RawMessage are copied as they are; both remain the caller's.
+// of *json.RawMessage are copied as they are; both remain the caller's. A payload beside
+// the result is dropped.
 //
-// After an error that wraps ErrBroken the worker is unusable: ctx ended while the reply
-// was outstanding (its cause is wrapped), the worker violated the protocol
-// (ErrProtocol, ErrFrameTooLarge), its process exited (*ExitError), or Stop was called
-// (ErrStopped). After any other error it can go on: *RemoteError is the worker's own
-// refusal; ctx had ended before anything was sent; the params could not be encoded, or
-// not within the frame limit (ErrFrameTooLarge); or the result did not fit into result.
+// ctx is one budget for the turn, the request and the reply. When it ends while the reply
+// is outstanding, and the worker has announced that it can cancel the method, the worker
+// has Config.CancelGrace more to end the call; then the error is ctx's cause alone.
+//
+// After an error that wraps ErrBroken, as a *BrokenError, the worker is unusable: ctx ended
+// while the reply was outstanding (its cause is wrapped), the worker violated the protocol
+// (ErrProtocol, with ErrFrameTooLarge if it announced such a frame), its process exited
+// (*ExitError), or Stop was called (ErrStopped). After any other error it can go on:
+// *RemoteError is the worker's own refusal; ctx ended before anything was sent, or the
+// call was cancelled; the params could not be encoded, or not within the frame limit
+// (ErrFrameTooLarge); or the result did not fit into result.
 func (w *Worker) Call(ctx context.Context, method string, params, result any) error {
 	return w.Exchange(ctx, &Request{Method: method, Params: params}, &Reply{Result: result})
 }
