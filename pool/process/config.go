@@ -22,7 +22,7 @@ const (
 
 	DefaultCancelGrace     = 250 * time.Millisecond
 	DefaultSharedMemory    = 8 << 20
-	DefaultSharedThreshold = 32 << 10
+	DefaultSharedThreshold = 8 << 10
 
 	DefaultLogRate = 1000
 )

@@ -21,6 +21,7 @@
 // The rules that hold here:
 //
 //   - Nothing is sent to a worker before it has answered hello.
+//
 //   - One call, batch or stream is in flight per worker. A worker that owes the reply to a
 //     call which was given up, that answered with a wrong id or that broke framing is never
 //     used again, so a late reply reaches nobody. A call that the worker can cancel is given
@@ -58,5 +59,4 @@
 //
 // Each process costs the host one thread, which waits for its end, four descriptors, and as
 // much shared memory as its payloads have needed, at most Config.SharedMemory.
-//
 package process

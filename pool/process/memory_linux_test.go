@@ -95,7 +95,6 @@ func TestWorkerThatDoesNotShareMemory(t *testing.T) {
 
 // A worker that says where its payload is, but lies, is discarded; the host does not fault.
 func TestSharedRangesAreChecked(t *testing.T) {
-	const size = 8 << 20
 	for _, text := range []string{
 		"[0,10]", "[4194303,10]", "[8388600,9]", "[8388609,0]", "[4194304,4194305]", "[4194304,18446744073709551615]",
 		"[18446744073709551615,1]", "[-1,1]", "[4194304]", "[4194304,1,1]", `"x"`, "null", "4194304", "[4194304.0,1]", "[9223372036854775807,9223372036854775807]",

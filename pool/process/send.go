@@ -64,10 +64,10 @@ func (c *conn) startFrame() {
 // encodeCall appends a request but for its closing brace.
 func (c *conn) encodeCall(method string, params any) error {
 	c.id++
-	c.out.WriteString(`{"jsonrpc":"2.0","id":`)
-	c.out.Write(strconv.AppendUint(c.out.AvailableBuffer(), c.id, 10))
-	c.out.WriteString(`,"method":`)
-	c.out.Write(wire.AppendString(c.out.AvailableBuffer(), method))
+	text := append(c.out.AvailableBuffer(), `{"jsonrpc":"2.0","id":`...)
+	text = strconv.AppendUint(text, c.id, 10)
+	text = append(text, `,"method":`...)
+	c.out.Write(wire.AppendString(text, method))
 	if params == nil {
 		return nil
 	}
