@@ -242,27 +242,3 @@ func (d *bare) call() error {
 	_, err := io.ReadFull(d.replies, d.body[:length])
 	return err
 }
-
-// BenchmarkStart measures a worker's start, handshake and stop.
-func BenchmarkStart(b *testing.B) {
-	for _, child := range []struct {
-		name string
-		cfg  process.Config
-	}{
-		{"go", roleConfig("demo")},
-		{"python", pythonConfig(b, python.Demo())},
-		{"python-forked", pythonForkConfig(b, python.Demo())},
-	} {
-		b.Run("worker="+child.name, func(b *testing.B) {
-			for b.Loop() {
-				w, err := process.Start(b.Context(), child.cfg, 1)
-				if err != nil {
-					b.Fatal(err)
-				}
-				if err := w.Stop(b.Context()); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}

@@ -89,6 +89,7 @@ func (r *forkRun) follow(p *osProcess, key uint64, done chan<- error) {
 		p.orphan()
 	}
 	done <- nil
+	p.oomBefore = oomKills()
 	if err := p.handle.awaitDeath(); err != nil {
 		r.fail(err)
 	}

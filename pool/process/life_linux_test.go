@@ -20,9 +20,13 @@ func lifeRoles() map[string]func(methods map[string]worker.Method) {
 			methods["limits"] = worker.Func(func(context.Context, struct{}) (limits, error) { return ownLimits() })
 			worker.Main(methods)
 		},
-		"flood":    playFlood,
-		"glutton":  playGlutton,
-		"guest":    playGuest,
+		"flood":   playFlood,
+		"glutton": playGlutton,
+		"guest":   playGuest,
+		"bare": func(map[string]worker.Method) { // is there, no more
+			os.Stdout.Write([]byte("x"))
+			os.Stdin.Read(make([]byte, 1))
+		},
 		"leaver":   playLeaver,
 		"runaways": playRunaways,
 		"sleeper":  playSleeper,

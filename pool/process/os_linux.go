@@ -23,7 +23,7 @@ const drainGrace = 200 * time.Millisecond
 type osProcess struct {
 	id        pool.WorkerID
 	output    output
-	oomBefore int64
+	oomBefore int64   // set by follow, which does not hold up the start
 	handle    *handle // set by the time that it is launched, constant afterwards
 
 	exited chan struct{} // closed after exit is set
@@ -37,10 +37,9 @@ type osProcess struct {
 // newProcess returns a process that has yet to be started. It takes over printed.
 func newProcess(id pool.WorkerID, printed *os.File, logger *slog.Logger, logRate int) *osProcess {
 	return &osProcess{
-		id:        id,
-		output:    newOutput(id, printed, logger, logRate),
-		oomBefore: oomKills(),
-		exited:    make(chan struct{}),
+		id:     id,
+		output: newOutput(id, printed, logger, logRate),
+		exited: make(chan struct{}),
 	}
 }
 
@@ -81,6 +80,7 @@ func (p *osProcess) run(prog *program, path string, attr *syscall.ProcAttr, star
 // follow waits for the end of a child of the host's, kills what is left of its group, and
 // reaps it.
 func (p *osProcess) follow(reaped chan<- struct{}) {
+	p.oomBefore = oomKills()
 	waitErr := p.handle.awaitDeath()
 	p.mu.Lock()
 	p.handle.signal(syscall.SIGKILL, waitErr == nil && p.handle.unreaped())

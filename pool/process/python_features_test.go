@@ -142,7 +142,7 @@ func TestPythonBatch(t *testing.T) {
 
 // pythonForkConfig returns a configuration whose workers are forked from a server that has
 // loaded a Python program.
-func pythonForkConfig(t testing.TB, source string) process.Config {
+func pythonForkConfig(t testing.TB, source string, change ...func(*process.ForkConfig)) process.Config {
 	t.Helper()
 	program := pythonConfig(t, source).Command // for what it saves, and where
 	path := program[len(program)-1]
@@ -150,7 +150,11 @@ func pythonForkConfig(t testing.TB, source string) process.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := process.NewForkServer(process.ForkConfig{Command: command})
+	cfg := process.ForkConfig{Command: command}
+	for _, c := range change {
+		c(&cfg)
+	}
+	server, err := process.NewForkServer(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
