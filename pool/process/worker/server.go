@@ -60,7 +60,7 @@ func newServer(channel io.ReadWriteCloser, methods map[string]Method) *server {
 		channel:  channel,
 		methods:  methods,
 		instance: rand.Text(),
-		calls:    make(chan request),
+		calls:    make(chan request, 1),
 		limit:    process.DefaultFrameLimit,
 	}
 }
@@ -89,8 +89,8 @@ func (s *server) read(ctx context.Context) error {
 		}
 		select {
 		case s.calls <- r:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		default: // reading must go on, so as to notice the host's end and the credits of a stream
+			return errors.New("worker: a third request before the first was answered")
 		}
 	}
 }
