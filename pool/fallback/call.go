@@ -137,16 +137,14 @@ func (x *call[T]) ask(layer int) (Lease[T], *Passed, error) {
 	return Lease[T]{}, &x.passed[len(x.passed)-1], nil
 }
 
-// admit waits until the layer's pool has been told what it must be told of the session, and
-// asks the breaker. Without a permit, and without an error, the layer has been passed over.
+// admit waits while the session's place in the layer is shut, and asks the breaker. Without a permit, and without an error, the layer has been passed over.
 func (x *call[T]) admit(layer int) (p *permit, tells uint64, err error) {
 	for {
-		var telling chan struct{}
+		var shut chan struct{}
 		x.c.update(func(now time.Time) {
 			if x.s != nil {
-				place := &x.s.places[layer]
-				telling, tells = place.telling, place.tells
-				if telling != nil {
+				shut, tells = x.s.places[layer].shut, x.s.places[layer].tells
+				if shut != nil {
 					return
 				}
 			}
@@ -161,14 +159,15 @@ func (x *call[T]) admit(layer int) (p *permit, tells uint64, err error) {
 			}
 			if x.s != nil {
 				x.s.visits++
+				x.s.places[layer].visits++
 				x.c.table.settle(x.s, now)
 			}
 		})
-		if telling == nil {
+		if shut == nil {
 			return p, tells, nil
 		}
 		select {
-		case <-telling:
+		case <-shut:
 		case <-x.ctx.Done():
 			return nil, 0, context.Cause(x.ctx)
 		}
@@ -180,6 +179,7 @@ func (x *call[T]) refused(layer int, p *permit, v verdict, cause error, now time
 	x.c.settle(layer, p, v, cause)
 	if x.s != nil {
 		x.s.visits--
+		x.s.places[layer].visits--
 		x.c.table.settle(x.s, now)
 	}
 }
@@ -193,13 +193,18 @@ func (x *call[T]) take(layer int, tells uint64, p *permit, got pool.Lease[T]) (L
 	c.update(func(now time.Time) {
 		if s := x.s; s != nil {
 			bind := s.layer == none || s.layer != layer && s.epoch == x.epoch
-			if again = s.places[layer].tells != tells || s.layer != layer && !bind; again {
+			place := &s.places[layer]
+			if again = place.shut != nil || place.tells != tells || s.layer != layer && !bind; again {
+				if s.layer != layer { // now, for the pool may have granted to others what it bound here
+					c.table.spoil(s, layer)
+				}
 				return
 			}
 			if bind {
 				from = c.table.bind(s, layer, now)
 			}
 			s.visits--
+			place.visits--
 			s.leases++
 			h.epoch = s.epoch
 			c.table.settle(s, now)
@@ -208,12 +213,7 @@ func (x *call[T]) take(layer int, tells uint64, p *permit, got pool.Lease[T]) (L
 	})
 	if again {
 		got.Release()
-		c.update(func(now time.Time) {
-			if x.s.layer != layer {
-				c.table.stale(x.s, layer)
-			}
-			x.refused(layer, p, neither, nil, now)
-		})
+		c.update(func(now time.Time) { x.refused(layer, p, neither, nil, now) })
 		return Lease[T]{}, errAgain
 	}
 	h.served = Served{

@@ -61,7 +61,7 @@
 //   - pool.Prefer: when its layer is passed over.
 //
 // A session that moves is bound to the new layer, Served.Moved says so, and the old
-// layer's pool is told EndSession. It stays there when the old layer recovers: it does
+// layer's pool is told EndSession; calls of the session that want that pool wait meanwhile. It stays there when the old layer recovers: it does
 // not go to and fro. A new session, and a call without one, begins at the first layer, so
 // traffic returns as soon as a probe has succeeded; a session that was moved returns when it
 // has ended and begins anew.

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -192,6 +190,62 @@ func TestGrantWhileThePoolIsBeingTold(t *testing.T) {
 	})
 }
 
+// A lease of the old binding is given back also when the pool has been told long ago, and
+// the session has begun anew.
+func TestGrantFromBeforeTheEndIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &gatedLayer{fakeLayer: newLayer(t, "A", pool.Config[worker]{MaxSize: 4, Affinity: pool.Sticky})}
+		c := newChain(t, fallback.Config[worker]{}, a)
+		<-begin(t.Context(), c, "s")
+		slow := pooltest.NewGate()
+		a.after.Store(slow)
+		old := begin(t.Context(), c, "s")
+		a.after.Store(nil)
+		c.EndSession("s")
+		anew := <-begin(t.Context(), c, "s")
+		slow.Open()
+		got := <-old
+		if !anew.served.Fresh || got.err != nil || got.served.Worker != anew.served.Worker {
+			t.Errorf("the session began anew as %+v; the call from before: %+v, want the same worker", anew, got)
+		}
+		c.EndSession("s")
+		nothingLeft(t, c, a)
+	})
+}
+
+// A grant that is given back leaves a binding in the pool, which another call may be
+// granted before the pool is told: whoever is served first is fresh all the same.
+func TestSpoiltPlaceIsShut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &gatedLayer{fakeLayer: newLayer(t, "A", pool.Config[worker]{MaxSize: 4, Affinity: pool.Sticky})}
+		c := newChain(t, fallback.Config[worker]{}, a)
+		<-begin(t.Context(), c, "s")
+		first, second := pooltest.NewGate(), pooltest.NewGate()
+		a.before.Store(first)
+		old := begin(t.Context(), c, "s")
+		c.EndSession("s")
+		a.before.Store(second)
+		anew := begin(t.Context(), c, "s")
+		a.before.Store(nil)
+		first.Open()
+		synctest.Wait()
+		if len(old) > 0 {
+			t.Errorf("the call from before was served while another one was in: %+v", <-old)
+			return
+		}
+		second.Open()
+		outcomes := []outcome{<-old, <-anew}
+		slices.SortFunc(outcomes, func(x, y outcome) int { return int(x.served.Token) - int(y.served.Token) })
+		for i, got := range outcomes {
+			if got.err != nil || got.served.Fresh != (i == 0) || got.served.Worker != outcomes[0].served.Worker {
+				t.Errorf("served %+v; want both by one worker, the first fresh", outcomes)
+			}
+		}
+		c.EndSession("s")
+		nothingLeft(t, c, a)
+	})
+}
+
 // The place of a probe that takes too long is given back once: when the probe ends at last,
 // another one holds it.
 func TestPlaceOfAProbeIsGivenBackOnce(t *testing.T) {
@@ -221,6 +275,32 @@ func TestPlaceOfAProbeIsGivenBackOnce(t *testing.T) {
 		if got := c.Stat().Layers[0].State; got != fallback.Closed {
 			t.Errorf("after the second probe: %v, want closed", got)
 		}
+	})
+}
+
+// A call that begins while the pool is being told of the session's end comes after it.
+func TestCallWaitsWhileThePoolIsBeingTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newGated(t, "A")
+		c := newChain(t, fallback.Config[worker]{}, a)
+		<-begin(t.Context(), c, "s")
+		telling := pooltest.NewGate()
+		a.end.Store(telling)
+		go c.EndSession("s")
+		synctest.Wait()
+		first := begin(t.Context(), c, "s")
+		if len(first) > 0 {
+			t.Errorf("served before the pool was told: %+v", <-first)
+		}
+		telling.Open()
+		if got := <-first; got.err != nil || !got.served.Fresh {
+			t.Errorf("the first call after the end: %+v, want fresh", got)
+		}
+		if got := <-begin(t.Context(), c, "s"); got.err != nil || got.served.Fresh {
+			t.Errorf("the second call after the end: %+v, want not fresh", got)
+		}
+		c.EndSession("s")
+		nothingLeft(t, c, a)
 	})
 }
 
@@ -301,121 +381,4 @@ func TestTableIsBoundedByTTL(t *testing.T) {
 		_ = c.Stat()
 		nothingLeft(t, c, a)
 	})
-}
-
-// Under load layers fail and heal; what the chain promises to sessions holds, and in the
-// end traffic has returned and nothing is left.
-func TestTransitionsUnderLoad(t *testing.T) {
-	for _, affinity := range []pool.Affinity{pool.Strict, pool.Sticky, pool.Prefer} {
-		t.Run(affinity.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { load(t, affinity) })
-		})
-	}
-}
-
-func load(t *testing.T, affinity pool.Affinity) {
-	layers := []*gatedLayer{newGated(t, "A"), newGated(t, "B"), newGated(t, "C")}
-	cfg := fallback.Config[worker]{Affinity: affinity}
-	for _, l := range layers {
-		cfg.Layers = append(cfg.Layers, fallback.Layer[worker]{Name: l.name, Pool: l, Breaker: fallback.Breaker{
-			FailureRatio: 0.5, MinCalls: 4, Window: 10 * time.Second, OpenFor: 2 * time.Second, Probes: 2,
-		}})
-	}
-	c, err := fallback.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	over := make(chan struct{})
-	var chaos sync.WaitGroup
-	for i, l := range layers {
-		rng := rand.New(rand.NewPCG(uint64(affinity), uint64(i)))
-		chaos.Go(func() {
-			for {
-				select {
-				case <-over:
-					return
-				case <-time.After(time.Duration(rng.IntN(10)) * time.Second):
-					l.set([]answer{grants, grants, grants, grants, closed, saturated, failsToStart, timesOut}[rng.IntN(8)])
-				}
-			}
-		})
-	}
-	var calls sync.WaitGroup
-	var served, refused, moved atomic.Int64
-	for s := range 6 {
-		calls.Go(func() {
-			for round := range 40 {
-				id := pool.SessionID(fmt.Sprint("session ", s))
-				at := sessionRound(t, c, id, affinity, uint64(1000*s+round), &served, &refused, &moved)
-				if affinity == pool.Strict && len(at) > 1 {
-					t.Errorf("strict %s was served by %v without an end", id, at)
-				}
-				c.EndSession(id)
-			}
-		})
-	}
-	calls.Wait()
-	close(over)
-	chaos.Wait()
-	for _, l := range layers {
-		l.set(grants)
-	}
-	time.Sleep(2 * time.Minute)
-	for range 2 { // probes
-		if got, err := c.Do(t.Context(), "s", returning(nil)); err != nil || got.Layer != "A" {
-			t.Errorf("after healing: %+v, %v; want layer A", got, err)
-		}
-	}
-	if got := c.Stat().Layers[0].State; got != fallback.Closed {
-		t.Errorf("after healing layer A is %v, want closed", got)
-	}
-	c.EndSession("s")
-	t.Logf("%d served, %d refused, %d moved", served.Load(), refused.Load(), moved.Load())
-	if served.Load() < 1000 || refused.Load() < 100 || (moved.Load() >= 20) != (affinity != pool.Strict) {
-		t.Errorf("too little happened: %d served, %d refused, %d moved", served.Load(), refused.Load(), moved.Load())
-	}
-	nothingLeft(t, c, layers...)
-}
-
-// sessionRound runs calls of one session at once, and returns the layers that served them.
-func sessionRound(t *testing.T, c *fallback.Chain[worker], id pool.SessionID, affinity pool.Affinity, seed uint64, served, refused, moved *atomic.Int64) map[string]bool {
-	var mu sync.Mutex
-	at := map[string]bool{}
-	var calls sync.WaitGroup
-	for i := range 4 {
-		rng := rand.New(rand.NewPCG(seed, uint64(i)))
-		calls.Go(func() {
-			for range 4 {
-				var runs atomic.Int64
-				s, err := c.Do(t.Context(), id, func(context.Context, worker) error {
-					runs.Add(1)
-					time.Sleep(time.Duration(rng.IntN(3)) * time.Second)
-					if rng.IntN(10) == 0 {
-						return errBroken
-					}
-					return nil
-				})
-				if affinity != pool.Strict && rng.IntN(10) == 0 {
-					c.EndSession(id) // among calls of it
-				}
-				if ran := runs.Load(); ran > 1 || (ran == 1) != (s.Layer != "") {
-					t.Errorf("the function ran %d times, served %+v, %v", ran, s, err)
-				}
-				if s.Layer == "" {
-					refused.Add(1)
-					time.Sleep(time.Second)
-					continue
-				}
-				served.Add(1)
-				if s.Moved {
-					moved.Add(1)
-				}
-				mu.Lock()
-				at[s.Layer] = true
-				mu.Unlock()
-			}
-		})
-	}
-	calls.Wait()
-	return at
 }

@@ -154,6 +154,7 @@ type fakeLayer struct {
 
 	mu     sync.Mutex
 	answer answer
+	asked  int
 	told   *[]string
 	leases []pool.Lease[worker] // that it has granted
 }
@@ -161,6 +162,7 @@ type fakeLayer struct {
 func (l *fakeLayer) AcquireSession(ctx context.Context, id pool.SessionID) (pool.Lease[worker], error) {
 	l.mu.Lock()
 	answer := l.answer
+	l.asked++
 	l.mu.Unlock()
 	switch answer {
 	case closed:

@@ -27,14 +27,19 @@ type session struct {
 }
 
 // place is what the chain knows of a session in one layer. What the layer's pool binds
-// there is a function of its own calls; so that it never holds a binding which the chain
-// does not know of, the pool is told EndSession whenever it might. While it is being told,
-// no call of the session asks it; and a grant from before, which may be of the old binding
-// or of a new one, is given back.
+// there is a function of its own calls; so that it never keeps a binding which the chain
+// does not know of, the pool is told EndSession whenever it might have one.
+//
+// A place that the session has left is shut to its calls while the pool is being told. A
+// grant of a call that was let in before may be of the old binding or of a new one: it is
+// given back, and spoils the place. A spoilt place stays shut until every call that was let
+// in is out, and the pool has been told once more; so nobody spoils it again.
 type place struct {
-	stale   bool          // the pool must be told
-	tells   uint64        // how often it was, or began to be
-	telling chan struct{} // while it is; closed afterwards
+	visits  int           // calls that were let in, and are not out
+	tells   uint64        // how often the pool has been told, or began to be
+	telling bool          // it is being told
+	spoilt  bool          // it must be told, when nobody is in
+	shut    chan struct{} // while telling or spoilt; closed afterwards
 }
 
 // tell is an EndSession that is to be passed on, without the lock.
@@ -82,7 +87,7 @@ func (t *table) bind(s *session, layer int, now time.Time) (from int) {
 	s.epoch++
 	s.leases = 0
 	if from != none {
-		t.stale(s, from)
+		t.tell(s, from) // which is open: a session cannot be bound to a place that is shut
 	}
 	t.settle(s, now)
 	return from
@@ -95,36 +100,53 @@ func (t *table) end(s *session, now time.Time) {
 	}
 }
 
-// stale says that a pool may have a binding of s that s has not.
-func (t *table) stale(s *session, layer int) {
+// spoil shuts a place whose pool may have a binding of s that s has not.
+func (t *table) spoil(s *session, layer int) {
 	p := &s.places[layer]
-	p.stale = true
-	if p.telling == nil {
-		t.tell(s, layer)
+	p.spoilt = true
+	if p.shut == nil {
+		p.shut = make(chan struct{})
 	}
 }
 
+// tell begins to tell a pool.
 func (t *table) tell(s *session, layer int) {
 	p := &s.places[layer]
-	p.stale = false
+	if p.shut == nil {
+		p.shut = make(chan struct{})
+	}
+	p.telling, p.spoilt = true, false
 	p.tells++
-	p.telling = make(chan struct{})
 	t.tells = append(t.tells, tell{s, layer})
 }
 
 // told ends a tell.
 func (t *table) told(x tell, now time.Time) {
-	p := &x.s.places[x.layer]
-	close(p.telling)
-	p.telling = nil
-	if p.stale {
-		t.tell(x.s, x.layer)
-	}
+	x.s.places[x.layer].telling = false
 	t.settle(x.s, now)
 }
 
-// settle brings what follows from the state of s up to date: whether it is at rest, and
-// whether it must be remembered.
+// reopen opens what need not be shut any more, and reports whether anything still is.
+func (t *table) reopen(s *session) (shut bool) {
+	for layer := range s.places {
+		p := &s.places[layer]
+		switch {
+		case p.shut == nil:
+			continue
+		case !p.telling && p.spoilt && p.visits == 0:
+			t.tell(s, layer)
+		case !p.telling && !p.spoilt:
+			close(p.shut)
+			p.shut = nil
+			continue
+		}
+		shut = true
+	}
+	return shut
+}
+
+// settle brings what follows from the state of s up to date: whether it is at rest, which
+// places are shut, and whether it must be remembered.
 func (t *table) settle(s *session, now time.Time) {
 	if resting := s.layer != none && s.visits == 0 && s.leases == 0; resting != s.resting {
 		s.resting = resting
@@ -135,6 +157,7 @@ func (t *table) settle(s *session, now time.Time) {
 			t.remove(s)
 		}
 	}
+	shut := t.reopen(s)
 	known := s.layer != none || s.calls > 0
 	if known != s.known {
 		s.known = known
@@ -144,15 +167,9 @@ func (t *table) settle(s *session, now time.Time) {
 			t.known--
 		}
 	}
-	if known {
-		return
+	if !known && !shut {
+		delete(t.sessions, s.id)
 	}
-	for i := range s.places {
-		if s.places[i].telling != nil {
-			return
-		}
-	}
-	delete(t.sessions, s.id)
 }
 
 func (t *table) push(s *session) {
