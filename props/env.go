@@ -360,3 +360,15 @@ func genErrText(err error) string {
 	}
 	return err.Error()
 }
+
+// planned reports whether it has been said what a later hook will do.
+func (e *Env) planned() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, plans := range e.next {
+		if len(plans) > 0 {
+			return true
+		}
+	}
+	return false
+}

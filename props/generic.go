@@ -76,6 +76,9 @@ func (t *genTraffic) add(u genTraffic) {
 	t.closes += u.closes
 }
 
+// cost says how much work the runs were; a plain run is 1.
+func (t *genTraffic) cost() int { return t.runs + t.creates/20 }
+
 func (t genTraffic) String() string {
 	return fmt.Sprintf("%d runs: %d calls, %d grants, %d waits, %d cancels, %d creates, %d failed, %d rests with a gate shut, %d closes",
 		t.runs, t.calls, t.grants, t.waits, t.cancels, t.creates, t.failures, t.gates, t.closes)

@@ -3,19 +3,33 @@ package props
 import (
 	"slices"
 	"time"
+
+	"github.com/poolproof/poolproof/model"
 )
 
 // genShrinker makes a failing script short: it drops lines and simplifies the others for
-// as long as the same rule is broken. Lines that cannot be done any more are skipped by the
-// run itself.
+// as long as the same rule is broken, and then looks for a shorter one among all scripts
+// that use the same words. Lines that cannot be done any more are skipped by the run itself.
+//
+// Scripts that break another rule are passed by, though one fault may well break several:
+// two faults may be there, too, and the one that is easier to show would hide the other.
+//
+// How far it gets depends on the number of runs, not on how fast the machine is.
 type genShrinker struct {
-	run   func(ops []genOp) *genFinding
-	hasty func(ops []genOp) *genFinding // a run that is quicker to take a debt for a finding
-	best  *genFinding
-	again int // how often a script is tried before it is believed to be harmless
-	left  int // runs
-	until time.Time
+	run    func(genPlay) (*genFinding, int) // does a run and returns what it cost, too
+	hasty  func(genPlay) (*genFinding, int) // a run that is quicker to take a debt for a finding
+	until  time.Time                        // when to stop in any case; zero: never
+	greedy bool                             // small steps only: runs take too long for a search
+
+	best     *genFinding
+	certain  bool   // best is seen in every replay, and so must be what takes its place
+	again    int    // how often a script is tried before it is believed to be harmless
+	left     int    // what runs may cost yet; a plain run costs 1
+	searched [2]int // scripts of fewer lines than this have all been tried; by pass of the search
 }
+
+// genPlay does what a run is to do.
+type genPlay = func(*genRun) *model.PromiseViolation
 
 // genSure is how often a finding is replayed to learn how certain it is, and genRare how
 // often if it has not been seen again by then.
@@ -24,40 +38,76 @@ const (
 	genRare = 100
 )
 
+// What may be spent: on replays of one finding, on small steps until none is left, and on
+// a pass of the search. A run that never ends costs genHung.
+const (
+	genForReplays = 20000
+	genForSteps   = 5000
+	genForPass    = 6000
+	genHung       = 1000
+)
+
 // shrink returns the shortest finding that it comes to.
 func (s *genShrinker) shrink() *genFinding {
 	first := s.best
-	if s.sure(); s.best.seen == 0 {
+	if s.weigh(); s.best.seen == 0 {
 		return s.best
 	}
-	s.again = 1
-	if s.best.seen < s.best.tried {
+	s.again, s.certain = 1, s.best.seen == s.best.tried
+	if !s.certain {
 		s.again = min(10, 2*s.best.tried/s.best.seen)
 	}
-	for changed := true; changed && !s.spent(); {
-		changed = s.drop()
-		changed = s.rename() || changed
-		changed = s.simplify() || changed
+	s.steps()
+	for !s.greedy && s.search() {
+		s.steps()
 	}
-	if s.sure(); s.best.seen == 0 { // too hasty
+	if s.weigh(); s.best.seen == 0 { // too hasty
 		return first
 	}
 	return s.best
 }
 
-// sure learns how certain the best finding is: at least one replay, and more if there is time.
-func (s *genShrinker) sure() {
+// weigh learns how certain the best finding is: at least one replay, and more if there is time.
+func (s *genShrinker) weigh() {
+	s.left = genForReplays
 	s.best.seen, s.best.tried = 0, 0
 	enough := func() bool { return s.best.tried >= genSure && s.best.seen > 0 || s.best.tried >= genRare }
 	for s.best.tried == 0 || !enough() && !s.spent() {
 		s.best.tried++
-		if f := s.run(s.best.ops); f != nil && f.violation.Rule == s.best.violation.Rule && !f.unfit {
+		if s.same(s.replay(s.run, replayOps(s.best.ops))) {
 			s.best.seen++
 		}
 	}
 }
 
-func (s *genShrinker) spent() bool { return s.left <= 0 || time.Now().After(s.until) }
+// steps takes every small step that leads to a simpler script, until there is none.
+func (s *genShrinker) steps() {
+	s.left = genForSteps
+	for changed := true; changed && !s.spent(); {
+		changed = s.drop()
+		changed = s.rename() || changed
+		changed = s.simplify() || changed
+	}
+}
+
+func (s *genShrinker) spent() bool {
+	return s.left <= 0 || !s.until.IsZero() && time.Now().After(s.until)
+}
+
+// replay does a run and pays for it.
+func (s *genShrinker) replay(run func(genPlay) (*genFinding, int), play genPlay) *genFinding {
+	f, cost := run(play)
+	s.left -= cost
+	if f != nil && f.unfit {
+		s.left -= genHung
+	}
+	return f
+}
+
+// same reports whether f breaks the same rule as the best finding.
+func (s *genShrinker) same(f *genFinding) bool {
+	return f != nil && !f.unfit && f.violation.Rule == s.best.violation.Rule
+}
 
 // try replaces the best finding by that of ops, if they break the same rule.
 func (s *genShrinker) try(ops []genOp) bool {
@@ -65,15 +115,39 @@ func (s *genShrinker) try(ops []genOp) bool {
 		if s.spent() {
 			return false
 		}
-		s.left--
-		f := s.hasty(ops)
-		if f == nil || f.unfit || f.violation.Rule != s.best.violation.Rule || len(f.ops) > len(s.best.ops) {
-			continue
+		if f := s.replay(s.hasty, replayOps(ops)); s.same(f) {
+			return s.take(f)
 		}
-		s.best = f
-		return true
 	}
 	return false
+}
+
+// take replaces the best finding by f, unless f is longer or was a matter of luck: it must
+// be seen again, and every time if that is true of the best.
+func (s *genShrinker) take(f *genFinding) bool {
+	if len(f.ops) > len(s.best.ops) {
+		return false
+	}
+	seen, tried := 0, 0
+	for tried < genSure-1 || seen == 0 && tried < 2*s.again {
+		if s.spent() {
+			return false
+		}
+		tried++
+		if s.same(s.replay(s.hasty, replayOps(f.ops))) {
+			seen++
+		} else if s.certain {
+			return false
+		}
+	}
+	if seen == 0 {
+		return false
+	}
+	s.best = f
+	if seen == tried {
+		s.certain, s.again = true, 1
+	}
+	return true
 }
 
 // drop removes lines, many at a time first.
@@ -153,6 +227,10 @@ func (o genOp) simpler() []genOp {
 		add(func(n *genOp) { n.verb, n.ending = genVRelease, Normal })
 	case genVShutdown:
 		add(func(n *genOp) { n.verb, n.done = genVClose, false })
+	case genVResize:
+		if o.max > 1 {
+			add(func(n *genOp) { n.max-- })
+		}
 	case genVOpen:
 		add(func(n *genOp) { n.how = genPrompt })
 		add(func(n *genOp) { n.gate = 1 })
@@ -163,6 +241,7 @@ func (o genOp) simpler() []genOp {
 		if o.plan.how == genGateCtx || o.plan.how == genSlow {
 			add(func(n *genOp) { n.plan = genPlan{how: genGated} })
 		}
+		add(func(n *genOp) { n.hook = genCreate })
 	case genVWait:
 		for _, d := range []time.Duration{time.Millisecond, time.Second, time.Minute, time.Hour} {
 			if d < o.wait {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -36,7 +37,10 @@ import (
 // time; for a target with RealTime, and one that is found to hang a bubble, there is one
 // run in real time for every twenty. A finding is made short, printed as a script, and
 // written to testdata/traces (unless -rapid.nofailfile is set), where every later run of
-// the test replays it.
+// the test replays it. The short script breaks the same rule, as certainly, and mostly no
+// other script of the same words does so in fewer lines. How much is tried for that is
+// counted in runs, so the machine's speed does not matter; -rapid.shrinktime bounds the time
+// as well, by default only in real time.
 //
 // Verify must not be called from within a bubble. A panic in a goroutine that the pool
 // itself has started cannot be caught and ends the test binary.
@@ -271,8 +275,29 @@ func genLate(t *testing.T) bool {
 // shrink makes a finding short.
 func (v *genVerifier) shrink(t *testing.T, f *genFinding) *genFinding {
 	t.Helper()
-	limit := 20 * time.Second
-	if fl := flag.Lookup("rapid.shrinktime"); fl != nil {
+	s := &genShrinker{best: f, greedy: v.target.RealTime, until: genShrinkUntil(t, v.target.RealTime)}
+	s.run = func(play genPlay) (*genFinding, int) {
+		f, traffic := v.run(t, play)
+		return f, traffic.cost()
+	}
+	s.hasty = s.run
+	if v.target.RealTime {
+		hasty := genVerifier{target: v.target}
+		hasty.target.Patience = min(v.target.patience(), time.Second)
+		s.hasty = func(play genPlay) (*genFinding, int) {
+			f, traffic := hasty.genRealRun(play)
+			return f, traffic.cost()
+		}
+	}
+	return s.shrink()
+}
+
+// genShrinkUntil returns when shrinking must stop: half-way to the test's deadline, and
+// after the time that rapid was told. Its default bounds shrinking in real time only, for
+// what comes out of a bubble is not to depend on how fast the machine is.
+func genShrinkUntil(t *testing.T, realTime bool) (until time.Time) {
+	limit := time.Duration(math.MaxInt64)
+	if fl := flag.Lookup("rapid.shrinktime"); realTime || genGiven(fl.Name, "RAPID_SHRINKTIME") {
 		if d, err := time.ParseDuration(fl.Value.String()); err == nil {
 			limit = d
 		}
@@ -280,21 +305,10 @@ func (v *genVerifier) shrink(t *testing.T, f *genFinding) *genFinding {
 	if deadline, ok := t.Deadline(); ok {
 		limit = min(limit, time.Until(deadline)/2)
 	}
-	s := &genShrinker{best: f, left: 5000, until: time.Now().Add(limit)}
-	s.run = func(ops []genOp) *genFinding {
-		f, _ := v.run(t, replayOps(ops))
-		return f
+	if limit < math.MaxInt64 {
+		until = time.Now().Add(limit)
 	}
-	s.hasty = s.run
-	if v.target.RealTime {
-		hasty := genVerifier{target: v.target}
-		hasty.target.Patience = min(v.target.patience(), time.Second)
-		s.hasty = func(ops []genOp) *genFinding {
-			f, _ := hasty.genRealRun(replayOps(ops))
-			return f
-		}
-	}
-	return s.shrink()
+	return until
 }
 
 // enough fails the test if the runs did too little to prove anything.
@@ -412,10 +426,15 @@ func genAsked() int {
 	if err != nil {
 		return 0
 	}
-	_, given := os.LookupEnv("RAPID_CHECKS")
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
-	if testing.Short() && !given {
+	if testing.Short() && !genGiven(fl.Name, "RAPID_CHECKS") {
 		n /= 5
 	}
 	return n
+}
+
+// genGiven reports whether a flag was set by hand, or its default by the environment.
+func genGiven(name, variable string) bool {
+	_, given := os.LookupEnv(variable)
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
+	return given
 }
