@@ -90,13 +90,13 @@ func (c *genReal) leaked(patience time.Duration) string {
 	}
 }
 
-// genHangAfter is how long, in real time, a bubble may take for one run.
+// genHangAfter is how long, in real time, a bubble may take for one run of Verify.
 const genHangAfter = 10 * time.Second
 
 // genInBubble runs f in a bubble and returns what it panicked with: nil, or the runtime's
-// word that goroutines are left behind. Hung is true if it did not come to its end, in
-// which case it is left behind; the process can go on without it.
-func genInBubble(t *testing.T, f func()) (panicked any, hung bool) {
+// word that goroutines are left behind. Hung is true if it did not come to its end within
+// the limit, in which case it is left behind; the process can go on without it.
+func genInBubble(t *testing.T, limit time.Duration, f func()) (panicked any, hung bool) {
 	done := make(chan any, 1)
 	go func() {
 		var caught any
@@ -111,7 +111,7 @@ func genInBubble(t *testing.T, f func()) (panicked any, hung bool) {
 			f()
 		})
 	}()
-	timer := time.NewTimer(genHangAfter)
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case p := <-done:

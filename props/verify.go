@@ -49,8 +49,13 @@ func Verify(t *testing.T, target Target) {
 	if err := target.check(); err != nil {
 		t.Fatalf("props: %v", err)
 	}
-	v := newGenVerifier(t, target)
-	t.Logf("%s: generic machine; not checked: %s", target.Name, v.unchecked())
+	newGenVerifier(t, target).verify(t)
+}
+
+// verify runs the subtests.
+func (v *genVerifier) verify(t *testing.T) {
+	t.Helper()
+	t.Logf("%s: generic machine; not checked: %s", v.target.Name, v.unchecked())
 	if traces := v.traces(t); len(traces) > 0 {
 		t.Run("Replay", func(t *testing.T) {
 			for _, file := range traces {
@@ -79,10 +84,11 @@ type genVerifier struct {
 	target Target
 	replay string // the name of the test that called Verify
 	reals  genRealRuns
+	hang   time.Duration // how long, in real time, a bubble may take for one run
 }
 
 func newGenVerifier(t *testing.T, target Target) *genVerifier {
-	return &genVerifier{target: target, replay: t.Name()}
+	return &genVerifier{target: target, replay: t.Name(), hang: genHangAfter}
 }
 
 // genRunsPerReal is how many runs in a bubble count as one in real time.
@@ -114,7 +120,7 @@ func (v *genVerifier) run(t *testing.T, play func(*genRun) *model.PromiseViolati
 	}
 	var run atomic.Pointer[genRun]
 	var broken *model.PromiseViolation
-	p, hung := genInBubble(t, func() {
+	p, hung := genInBubble(t, v.hang, func() {
 		r := newGenRun(&v.target, genBubble{})
 		run.Store(r)
 		if broken = r.drive(play); broken == nil {
@@ -125,7 +131,7 @@ func (v *genVerifier) run(t *testing.T, play func(*genRun) *model.PromiseViolati
 	switch {
 	case hung:
 		r.env.kill()
-		f := r.found(&model.PromiseViolation{Rule: "hang", Text: fmt.Sprintf("a bubble did not come to rest within %v", genHangAfter)})
+		f := r.found(&model.PromiseViolation{Rule: "hang", Text: fmt.Sprintf("a bubble did not come to rest within %v", v.hang)})
 		f.unfit, f.stacks = true, genBubbleStacks()
 		return f, genTraffic{runs: 1}
 	case broken != nil:
