@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/poolproof/poolproof/pool"
+	"github.com/poolproof/poolproof/pool/fallback"
 	"github.com/poolproof/poolproof/pool/process"
 	"github.com/poolproof/poolproof/pool/process/worker"
 )
@@ -82,4 +83,50 @@ func ExampleClient() {
 	// chunk 1: 1, error <nil>
 	// chunk 2: 2, error <nil>
 	// <nil> 3
+}
+
+// caller is what a worker process and what stands in for it have in common.
+type caller interface {
+	Call(ctx context.Context, method string, params, result any) error
+}
+
+// here answers in this very process.
+type here struct{}
+
+func (here) Call(_ context.Context, method string, _, result any) error {
+	*result.(*string) = method + " by hand"
+	return nil
+}
+
+// Where no process can be had, the program does the work itself.
+func ExampleNewPoolOf() {
+	processes, err := process.NewPoolOf(process.Config{Command: []string{"/no/such/program"}}, pool.Config[caller]{},
+		func(w *process.Worker) caller { return w }, func(c caller) *process.Worker { return c.(*process.Worker) })
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer processes.Close()
+	byHand, err := pool.New(pool.Config[caller]{
+		Start: func(context.Context, pool.WorkerID) (caller, error) { return here{}, nil },
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer byHand.Close()
+
+	chain, err := fallback.New(fallback.Config[caller]{Layers: []fallback.Layer[caller]{
+		{Name: "processes", Pool: processes}, {Name: "here", Pool: byHand},
+	}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var answer string
+	served, err := chain.Do(context.Background(), "", func(ctx context.Context, c caller) error {
+		return c.Call(ctx, "summarise", "a text", &answer)
+	})
+	fmt.Println(answer, served.Layer, served.Passed, err)
+	// Output: summarise by hand here [processes: start failed] <nil>
 }

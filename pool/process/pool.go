@@ -21,6 +21,15 @@ import (
 // NewPool does not block, and starts nothing if it fails. The caller owes the pool a Close
 // or Shutdown, which ends all processes.
 func NewPool(cfg Config, poolCfg pool.Config[*Worker]) (*pool.Pool[*Worker], error) {
+	same := func(w *Worker) *Worker { return w }
+	return NewPoolOf(cfg, poolCfg, same, same)
+}
+
+// NewPoolOf is NewPool for a pool whose workers are something else than *Worker, such as
+// an interface that other pools' workers have too, so that a fallback.Chain can have them
+// all. as makes the pool's worker of each that has started, and of returns the *Worker that
+// as was given. Both are called by any goroutine and must not block.
+func NewPoolOf[T any](cfg Config, poolCfg pool.Config[T], as func(*Worker) T, of func(T) *Worker) (*pool.Pool[T], error) {
 	if cfg.Logger == nil {
 		cfg.Logger = poolCfg.Logger
 	}
@@ -33,7 +42,7 @@ func NewPool(cfg Config, poolCfg pool.Config[*Worker]) (*pool.Pool[*Worker], err
 		return nil, err
 	}
 	// A worker may exit before pool.New has returned, so its news waits for the pool.
-	var p *pool.Pool[*Worker]
+	var p *pool.Pool[T]
 	made := make(chan struct{})
 	onExit := cfg.OnExit
 	cfg.OnExit = func(id pool.WorkerID, cause error) {
@@ -45,15 +54,18 @@ func NewPool(cfg Config, poolCfg pool.Config[*Worker]) (*pool.Pool[*Worker], err
 	}
 	var trial probation
 	cfg.died = trial.died
-	poolCfg.Start = func(ctx context.Context, id pool.WorkerID) (*Worker, error) {
+	poolCfg.Start = func(ctx context.Context, id pool.WorkerID) (worker T, err error) {
 		w, err := Start(ctx, cfg, id)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			w, err = trial.prove(ctx, w)
 		}
-		return trial.prove(ctx, w)
+		if err != nil {
+			return worker, err
+		}
+		return as(w), nil
 	}
-	poolCfg.Stop = func(ctx context.Context, w *Worker, _ error) error { return w.Stop(ctx) }
-	addHooks(&poolCfg, func(w *Worker, cause error) { p.Retire(w.ID(), cause) })
+	poolCfg.Stop = func(ctx context.Context, worker T, _ error) error { return of(worker).Stop(ctx) }
+	addHooks(&poolCfg, of, func(w *Worker, cause error) { p.Retire(w.ID(), cause) })
 	if p, err = pool.New(poolCfg); err != nil {
 		return nil, err
 	}
@@ -62,25 +74,26 @@ func NewPool(cfg Config, poolCfg pool.Config[*Worker]) (*pool.Pool[*Worker], err
 }
 
 // addHooks puts the worker's own answers before those of the hooks that are set.
-func addHooks(cfg *pool.Config[*Worker], retire func(*Worker, error)) {
+func addHooks[T any](cfg *pool.Config[T], of func(T) *Worker, retire func(*Worker, error)) {
 	check, usable, sessionEnded := cfg.Check, cfg.Usable, cfg.SessionEnded
-	cfg.Check = func(ctx context.Context, w *Worker) error {
-		if err := w.Ping(ctx); err != nil || check == nil {
+	cfg.Check = func(ctx context.Context, worker T) error {
+		if err := of(worker).Ping(ctx); err != nil || check == nil {
 			return err
 		}
-		return check(ctx, w)
+		return check(ctx, worker)
 	}
-	cfg.Usable = func(w *Worker) bool {
+	cfg.Usable = func(worker T) bool {
+		w := of(worker)
 		if over := w.resident.exceeded(); over != nil {
 			retire(w, over) // which stops it at this very release, for this cause
 			return true
 		}
-		return w.Usable() && (usable == nil || usable(w))
+		return w.Usable() && (usable == nil || usable(worker))
 	}
-	cfg.SessionEnded = func(ctx context.Context, w *Worker, id pool.SessionID) error {
-		if err := w.EndSession(ctx, id); err != nil || sessionEnded == nil {
+	cfg.SessionEnded = func(ctx context.Context, worker T, id pool.SessionID) error {
+		if err := of(worker).EndSession(ctx, id); err != nil || sessionEnded == nil {
 			return err
 		}
-		return sessionEnded(ctx, w, id)
+		return sessionEnded(ctx, worker, id)
 	}
 }
