@@ -113,6 +113,11 @@ func TestPoolRetiresAWorkerAboveItsResidentLimit(t *testing.T) {
 				}
 				return errors.Is(err, pool.ErrSessionLost)
 			})
+			eventually(t, "the observer is told of the stop", func() bool {
+				mu.Lock()
+				defer mu.Unlock()
+				return causes[id] != nil
+			})
 			mu.Lock()
 			checkResident(t, causes[id], pid)
 			mu.Unlock()
