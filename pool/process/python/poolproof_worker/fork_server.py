@@ -40,6 +40,7 @@ PROTOCOL_VERSION = 1
 _PR_SET_PDEATHSIG = 1
 _PACKET_BYTES = 1 << 16
 _MOST_DESCRIPTORS = 16
+_LATE = ("_call", "_shared", "_streams")  # what each worker would import after it was forked
 _RESERVED = (3, 4, 5)  # the descriptors of a worker
 _ABOVE = 6
 
@@ -189,6 +190,8 @@ def _load(program: str, modules: list[str], arguments: list[str]) -> None:
     sys.argv[:] = [program, *arguments]
     sys.path[0] = os.path.dirname(os.path.abspath(program))
     _channel.preloading = True
+    for name in _LATE:
+        importlib.import_module(f"poolproof_worker.{name}")
     for name in modules:
         importlib.import_module(name)
     name = "__program__"
