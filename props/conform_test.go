@@ -91,7 +91,7 @@ func conformAll(t *testing.T, cases []conformCase, golden string, all bool) {
 			c := &cases[i]
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
-				target := props.PoolTarget{Name: "pool", Open: openReal, Config: c.config()}
+				target := props.PoolTarget{Name: "pool", Open: props.OpenPool, Config: c.config()}
 				r := props.Conform(t, target, props.ConformBounds{Again: 3})
 				t.Log(&r)
 				for _, edge := range r.Untaken[:min(3, len(r.Untaken))] {
@@ -189,7 +189,7 @@ func TestConformTraceReplays(t *testing.T) {
 	if !ok || !strings.Contains(trace, "variant=") {
 		t.Fatalf("there is no trace that says how a hook panics:\n%s", r.Finding.Script)
 	}
-	got := props.ReplayTrace(t, props.PoolTarget{Name: "pool", Open: openReal}, trace)
+	got := props.ReplayTrace(t, props.PoolTarget{Name: "pool", Open: props.OpenPool}, trace)
 	if strings.Count(got, "----") != strings.Count(trace, "----") {
 		t.Errorf("got:\n%s\nof:\n%s", got, trace)
 	}
@@ -200,7 +200,7 @@ func TestConformNewPool(t *testing.T) {
 	cfg := (&conformCase{set: func(c *model.Config) { c.MinSize, c.MaxSize = 1, 1 }}).config()
 	lazy := func(cfg pool.Config[*props.FullWorker]) (props.Subject, error) {
 		cfg.MinSize = 0
-		return openReal(cfg)
+		return props.OpenPool(cfg)
 	}
 	r := props.ConformHunt(t, props.PoolTarget{Name: "lazy", Open: lazy, Config: cfg}, props.ConformBounds{})
 	if r.Finding == nil || r.Finding.Rule != "I5" || r.Finding.Length != 0 || r.PairsDone != 0 {
@@ -211,7 +211,7 @@ func TestConformNewPool(t *testing.T) {
 // TestConformMisses: pairs that the bounds keep it from are told.
 func TestConformMisses(t *testing.T) {
 	c := conformSmall()[0]
-	r := props.ConformHunt(t, props.PoolTarget{Name: "pool", Open: openReal, Config: c.config()}, props.ConformBounds{WalkOps: 2})
+	r := props.ConformHunt(t, props.PoolTarget{Name: "pool", Open: props.OpenPool, Config: c.config()}, props.ConformBounds{WalkOps: 2})
 	if r.Finding != nil || r.Missed == 0 || r.Beyond() == 0 || r.PairsDone+r.Missed+r.Beyond() != r.Pairs {
 		t.Errorf("got %v, want pairs missed in states that were met and others beyond", &r)
 	}

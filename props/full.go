@@ -90,6 +90,21 @@ func SubjectOf[L SubjectLease, P PoolMethods[L]](p P, tally func(P) Tally) Subje
 	return &fullSubject[L, P]{p: p, tally: tally}
 }
 
+// OpenPool is the PoolTarget.Open of package pool.
+func OpenPool(cfg pool.Config[*FullWorker]) (Subject, error) {
+	p, err := pool.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return SubjectOf(p, func(p *pool.Pool[*FullWorker]) Tally {
+		s := p.Stat()
+		return Tally{
+			Live: s.Live(), Starting: s.Starting, Idle: s.Idle, Checking: s.Checking, Leased: s.Leased,
+			Stopping: s.Stopping, Waiting: s.Waiting,
+		}
+	}), nil
+}
+
 type fullSubject[L SubjectLease, P PoolMethods[L]] struct {
 	p     P
 	tally func(P) Tally

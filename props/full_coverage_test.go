@@ -19,7 +19,7 @@ func TestCoverage(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Log(coverage.Report())
-	target := props.PoolTarget{Name: "pool", Open: openReal, Config: cfg}
+	target := props.PoolTarget{Name: "pool", Open: props.OpenPool, Config: cfg}
 	const checks = 20_000
 	props.Cover(t, target, coverage, checks, 1)
 	random := coverage.Reached()

@@ -13,7 +13,7 @@ import (
 // TestHuntFindsNothing demands that a correct pool passes where broken ones do not.
 func TestHuntFindsNothing(t *testing.T) {
 	for name, open := range map[string]func(pool.Config[*props.FullWorker]) (props.Subject, error){
-		"pool": openReal, "plain": openPlain(broken.None),
+		"pool": props.OpenPool, "plain": openPlain(broken.None),
 	} {
 		if f := props.Hunt(t, props.PoolTarget{Name: name, Open: open}, 200); f.Subtest != "" {
 			t.Errorf("%s: %s: %s\n%s", name, f.Subtest, f.Message, f.Script)
@@ -33,7 +33,7 @@ func TestHuntShrinks(t *testing.T) {
 		t.Fatalf("the script has no trace:\n%s", f.Script)
 	}
 	// The trace replays, as far as the fault, on the correct pool.
-	got := props.ReplayTrace(t, props.PoolTarget{Name: "pool", Open: openReal}, trace)
+	got := props.ReplayTrace(t, props.PoolTarget{Name: "pool", Open: props.OpenPool}, trace)
 	if !strings.Contains(got, "acquire client=2") {
 		t.Errorf("the trace is not replayed:\n%s", got)
 	}

@@ -38,5 +38,5 @@ func withChecks(t *testing.T, n int) {
 // TestPoolInRealTime runs the machine outside a bubble, where rest is waited for.
 func TestPoolInRealTime(t *testing.T) {
 	withChecks(t, 10)
-	props.VerifyPool(t, props.PoolTarget{Name: "real time", Open: openReal, Backend: slowBackend{}, RealTime: true})
+	props.VerifyPool(t, props.PoolTarget{Name: "real time", Open: props.OpenPool, Backend: slowBackend{}, RealTime: true})
 }

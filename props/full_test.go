@@ -8,21 +8,6 @@ import (
 	"github.com/poolproof/poolproof/props"
 )
 
-// openReal opens the real pool.
-func openReal(cfg pool.Config[*props.FullWorker]) (props.Subject, error) {
-	p, err := pool.New(cfg)
-	if err != nil {
-		return nil, err
-	}
-	return props.SubjectOf(p, func(p *pool.Pool[*props.FullWorker]) props.Tally {
-		s := p.Stat()
-		return props.Tally{
-			Live: s.Live(), Starting: s.Starting, Idle: s.Idle, Checking: s.Checking, Leased: s.Leased,
-			Stopping: s.Stopping, Waiting: s.Waiting,
-		}
-	}), nil
-}
-
 // openPlain opens the plain pool, wrong in the way of fault.
 func openPlain(fault broken.Fault) func(pool.Config[*props.FullWorker]) (props.Subject, error) {
 	return func(cfg pool.Config[*props.FullWorker]) (props.Subject, error) {
@@ -41,7 +26,7 @@ func openPlain(fault broken.Fault) func(pool.Config[*props.FullWorker]) (props.S
 }
 
 func TestVerifyPool(t *testing.T) {
-	props.VerifyPool(t, props.PoolTarget{Name: "pool", Open: openReal})
+	props.VerifyPool(t, props.PoolTarget{Name: "pool", Open: props.OpenPool})
 }
 
 func TestVerifyPlainPool(t *testing.T) {

@@ -27,7 +27,7 @@ func TestTraces(t *testing.T) {
 				t.Fatal(err)
 			}
 			for name, open := range map[string]func(pool.Config[*props.FullWorker]) (props.Subject, error){
-				"pool": openReal, "plain": openPlain(broken.None),
+				"pool": props.OpenPool, "plain": openPlain(broken.None),
 			} {
 				got := props.ReplayTrace(t, props.PoolTarget{Name: name, Open: open}, string(want))
 				if *updateTraces && name == "pool" {

@@ -138,7 +138,7 @@ func (r *reporter) Result(result props.Result) {
 func layerTest(spec *layerSpec, out io.Writer) (func(*testing.T), error) {
 	workers := &processes{faults: newFaults()}
 	report := &reporter{json.NewEncoder(out), workers.faults}
-	target := props.PoolTarget{Name: spec.Kind, Open: openPool, Report: report}
+	target := props.PoolTarget{Name: spec.Kind, Open: props.OpenPool, Report: report}
 	switch spec.Kind {
 	case kindMemory:
 	case kindWire:
@@ -191,21 +191,6 @@ func cover(t *testing.T, target props.PoolTarget, spec *layerSpec) {
 		target.Report.Result(result)
 	}()
 	result.Executed, result.Operations = props.Cover(t, target, coverage, spec.Checks, spec.Seed)
-}
-
-// openPool opens the pool under the fuller machine.
-func openPool(cfg pool.Config[*props.FullWorker]) (props.Subject, error) {
-	p, err := pool.New(cfg)
-	if err != nil {
-		return nil, err
-	}
-	return props.SubjectOf(p, func(p *pool.Pool[*props.FullWorker]) props.Tally {
-		s := p.Stat()
-		return props.Tally{
-			Live: s.Live(), Starting: s.Starting, Idle: s.Idle, Checking: s.Checking, Leased: s.Leased,
-			Stopping: s.Stopping, Waiting: s.Waiting,
-		}
-	}), nil
 }
 
 // wireConfig is that of workers which speak the protocol over a pipe in memory.
