@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/poolproof/poolproof/pool"
 )
@@ -11,16 +12,20 @@ import (
 // DefaultAttempts is how often a Client tries a call that is idempotent.
 const DefaultAttempts = 3
 
+// errCallTimeout is why a call ended that ClientConfig.CallTimeout bounds.
+var errCallTimeout = fmt.Errorf("process: call timed out: %w", context.DeadlineExceeded)
+
 // Client acquires a worker, calls it and releases it in one step. It may be used
 // concurrently.
 //
 // All its methods take the session whose worker is to serve, or "" for any. Their context
-// is one budget for waiting, calling and repeating. Besides the errors of Worker's methods
+// is one budget for waiting, calling and repeating, unless ClientConfig.CallTimeout is set.
+// Besides the errors of Worker's methods
 // they return the pool's refusals, such as pool.ErrSaturated and pool.ErrSessionLost. When
 // they return, the worker is released, or discarded if it cannot be used any more.
 type Client struct {
-	pool     *pool.Pool[*Worker]
-	attempts int
+	pool *pool.Pool[*Worker]
+	cfg  ClientConfig
 }
 
 // ClientConfig adjusts a Client. The zero value is good.
@@ -28,6 +33,12 @@ type ClientConfig struct {
 	// Attempts is how often a call is tried at most whose Request is Idempotent. Zero:
 	// DefaultAttempts. Other calls are tried once.
 	Attempts int
+	// CallTimeout bounds each call from the moment at which it has a worker, in place of the
+	// caller's context. That then bounds the wait for a worker alone: a call under way goes
+	// on although it has ended, so that a caller who leaves costs no worker. A call that
+	// CallTimeout ends is not repeated. It is not for streams, which are cancelled at no
+	// cost. Zero: the caller's context bounds everything.
+	CallTimeout time.Duration
 }
 
 // Served says who answered a call, or was the last to be tried.
@@ -42,7 +53,7 @@ func NewClient(p *pool.Pool[*Worker], cfg ClientConfig) *Client {
 	if cfg.Attempts <= 0 {
 		cfg.Attempts = DefaultAttempts
 	}
-	return &Client{pool: p, attempts: cfg.Attempts}
+	return &Client{pool: p, cfg: cfg}
 }
 
 // Call is Worker.Call on a worker of the pool. It is not repeated.
@@ -52,7 +63,7 @@ func (c *Client) Call(ctx context.Context, session pool.SessionID, method string
 
 // CallRaw is Worker.CallRaw on a worker of the pool. It is not repeated.
 func (c *Client) CallRaw(ctx context.Context, session pool.SessionID, method string, payload, into []byte) (answer []byte, by Served, err error) {
-	by, err = c.once(ctx, session, func(w *Worker) error {
+	by, err = c.once(ctx, session, func(ctx context.Context, w *Worker) error {
 		var err error
 		answer, err = w.CallRaw(ctx, method, payload, into)
 		return err
@@ -70,7 +81,7 @@ func (c *Client) CallRaw(ctx context.Context, session pool.SessionID, method str
 func (c *Client) Exchange(ctx context.Context, session pool.SessionID, req *Request, rep *Reply) (by Served, err error) {
 	var failed error
 	for attempt := 1; ; attempt++ {
-		by, err = c.once(ctx, session, func(w *Worker) error { return w.Exchange(ctx, req, rep) })
+		by, err = c.once(ctx, session, func(ctx context.Context, w *Worker) error { return w.Exchange(ctx, req, rep) })
 		if by.Worker == 0 {
 			attempt--
 		}
@@ -79,7 +90,7 @@ func (c *Client) Exchange(ctx context.Context, session pool.SessionID, req *Requ
 			err = fmt.Errorf("%w (attempt %d; before it: %w)", err, attempt, failed)
 		}
 		again := req.Idempotent && errors.Is(err, ErrBroken) && by.Worker != 0 && ctx.Err() == nil &&
-			attempt < c.attempts && (session == "" || by.Fresh)
+			!errors.Is(err, errCallTimeout) && attempt < c.cfg.Attempts && (session == "" || by.Fresh)
 		if !again {
 			return by, err
 		}
@@ -89,7 +100,7 @@ func (c *Client) Exchange(ctx context.Context, session pool.SessionID, req *Requ
 
 // Batch is Worker.Batch on a worker of the pool. It is not repeated.
 func (c *Client) Batch(ctx context.Context, session pool.SessionID, calls []*BatchCall) (Served, error) {
-	return c.once(ctx, session, func(w *Worker) error { return w.Batch(ctx, calls) })
+	return c.once(ctx, session, func(ctx context.Context, w *Worker) error { return w.Batch(ctx, calls) })
 }
 
 // Stream is Worker.Stream on a worker of the pool, which is the stream's until its end or
@@ -110,7 +121,7 @@ func (c *Client) Stream(ctx context.Context, session pool.SessionID, req *Reques
 }
 
 // once has a worker do something, with nobody else using it.
-func (c *Client) once(ctx context.Context, session pool.SessionID, do func(*Worker) error) (by Served, err error) {
+func (c *Client) once(ctx context.Context, session pool.SessionID, do func(context.Context, *Worker) error) (by Served, err error) {
 	lease, err := c.pool.AcquireSession(ctx, session)
 	if err != nil {
 		return Served{}, err
@@ -118,7 +129,12 @@ func (c *Client) once(ctx context.Context, session pool.SessionID, do func(*Work
 	// A panic, as of the caller's Progress, leaves a reply outstanding, which Release sees.
 	defer func() { giveBack(lease, err) }()
 	by = Served{Worker: lease.WorkerID(), Fresh: lease.Fresh(), Attempts: 1}
-	return by, do(lease.Worker())
+	if c.cfg.CallTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(context.WithoutCancel(ctx), c.cfg.CallTimeout, errCallTimeout)
+		defer cancel()
+	}
+	return by, do(ctx, lease.Worker())
 }
 
 // giveBack ends a lease after err.

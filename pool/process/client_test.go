@@ -176,6 +176,40 @@ func TestClientEndsWithItsContext(t *testing.T) {
 	})
 }
 
+// With CallTimeout the caller's context bounds the wait for a worker, and only that.
+func TestClientCallTimeout(t *testing.T) {
+	cfg := process.ClientConfig{CallTimeout: 10 * time.Second}
+	inPool(t, pool.Config[*process.Worker]{MaxSize: 1}, cfg, func(t *testing.T, m *mortal) {
+		if _, err := m.Call(t.Context(), "", "echo", "x", nil); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		ctx := deadline(t, time.Second)
+		waiting := make(chan error)
+		time.AfterFunc(time.Millisecond, func() {
+			_, err := m.Call(ctx, "", "echo", "x", nil)
+			waiting <- err
+		})
+		left, err := m.Call(ctx, "", "sleep", map[string]int{"seconds": 5}, nil)
+		if err != nil || time.Since(begin) != 5*time.Second {
+			t.Errorf("the call under way: error %v after %v, want none after 5s", err, time.Since(begin))
+		}
+		if err := <-waiting; !errors.Is(err, context.Cause(ctx)) {
+			t.Errorf("waiting for a worker: got %v, want the caller's cause", err)
+		}
+		begin = time.Now()
+		by, err := m.Exchange(t.Context(), "", &process.Request{Method: "hang", Idempotent: true}, nil)
+		if !errors.Is(err, process.ErrBroken) || !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != 10*time.Second ||
+			by.Attempts != 1 || by.Worker != left.Worker || m.executions.Load() != 1 {
+			t.Errorf("got %v after %v, served %+v, %d executions; want the deadline after 10s, on the same worker, and one",
+				err, time.Since(begin), by, m.executions.Load())
+		}
+		if by, err = m.Exchange(t.Context(), "", &process.Request{Method: "die", Idempotent: true}, nil); by.Attempts != process.DefaultAttempts {
+			t.Errorf("one that dies: served %+v, error %v; want it repeated", by, err)
+		}
+	})
+}
+
 func TestClientAndSessions(t *testing.T) {
 	for name, affinity := range map[string]pool.Affinity{"strict": pool.Strict, "sticky": pool.Sticky} {
 		t.Run(name, func(t *testing.T) {
