@@ -86,11 +86,12 @@ func (c *Client) Exchange(ctx context.Context, session pool.SessionID, req *Requ
 			attempt--
 		}
 		by.Attempts = attempt
+		// Of this attempt alone: what those before it are wrapped for later says ErrBroken.
+		again := req.Idempotent && errors.Is(err, ErrBroken) && by.Worker != 0 && ctx.Err() == nil &&
+			!errors.Is(err, errCallTimeout) && attempt < c.cfg.Attempts && (session == "" || by.Fresh)
 		if err != nil && failed != nil {
 			err = fmt.Errorf("%w (attempt %d; before it: %w)", err, attempt, failed)
 		}
-		again := req.Idempotent && errors.Is(err, ErrBroken) && by.Worker != 0 && ctx.Err() == nil &&
-			!errors.Is(err, errCallTimeout) && attempt < c.cfg.Attempts && (session == "" || by.Fresh)
 		if !again {
 			return by, err
 		}

@@ -42,6 +42,12 @@ func newMortal(t *testing.T, poolCfg pool.Config[*process.Worker], cfg process.C
 			}
 			return n, nil
 		})
+		methods["die_then_refuse"] = worker.Func(func(context.Context, json.RawMessage) (any, error) {
+			if m.executions.Add(1) == 1 {
+				channel.Close()
+			}
+			return nil, errors.New("no")
+		})
 		methods["refuse"] = func(context.Context, json.RawMessage) (any, error) {
 			m.executions.Add(1)
 			return nil, errors.New("no")
@@ -94,6 +100,7 @@ func TestClientRepeatsOnlyIdempotentCalls(t *testing.T) {
 		"not idempotent":          {process.Request{Method: "die"}, 0, 1, func(err error) bool { return errors.Is(err, process.ErrBroken) }},
 		"not idempotent, once":    {process.Request{Method: "die_once"}, 0, 1, func(err error) bool { return errors.Is(err, process.ErrBroken) }},
 		"an error reply":          {process.Request{Method: "refuse", Idempotent: true}, 0, 1, func(err error) bool { return errors.As(err, &remote) && !errors.Is(err, process.ErrBroken) }},
+		"dies, then an error":     {process.Request{Method: "die_then_refuse", Idempotent: true}, 0, 2, func(err error) bool { return errors.As(err, &remote) && errors.Is(err, process.ErrBroken) }},
 		"an unknown method":       {process.Request{Method: "absent", Idempotent: true}, 0, 0, func(err error) bool { return errors.As(err, &remote) }},
 		"bad params":              {process.Request{Method: "die", Params: make(chan int), Idempotent: true}, 0, 0, func(err error) bool { return err != nil }},
 	} {
@@ -107,7 +114,7 @@ func TestClientRepeatsOnlyIdempotentCalls(t *testing.T) {
 					t.Errorf("executed %d times, served %+v; want %d", got, by, test.executions)
 				}
 				var broken *process.BrokenError
-				if errors.As(err, &broken) && broken.Worker != by.Worker {
+				if errors.As(err, &broken) && !errors.As(err, &remote) && broken.Worker != by.Worker {
 					t.Errorf("the last error is of worker %d, the last worker %d", broken.Worker, by.Worker)
 				}
 				if _, err := m.Call(t.Context(), "", "echo", "x", nil); err != nil {
