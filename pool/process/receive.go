@@ -94,7 +94,7 @@ func (c *conn) place(text []byte, payloadBytes int) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := &c.flight
-	if f.first != m.ID || f.batch || f.abandoned || f.cancelled {
+	if f.first == 0 || f.first != m.ID || f.batch || f.abandoned || f.cancelled {
 		return nil
 	}
 	c.reply.placed = true

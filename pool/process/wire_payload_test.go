@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/poolproof/poolproof/pool/process"
@@ -157,6 +159,34 @@ func TestPayloadMemoryComesBack(t *testing.T) {
 					payload[i], into[i] = 1, 1
 				}
 				checkBroken(t, w, err, test.want)
+			})
+		})
+	}
+}
+
+// A payload that comes when its call has returned does not get into the caller's memory,
+// whatever the message says it answers.
+func TestPayloadMemoryIsNotLentAgain(t *testing.T) {
+	for name, id := range map[string]string{"no id": "", "null": `,"id":null`, "answered": `,"id":2`} {
+		t.Run(name, func(t *testing.T) {
+			unasked := make(chan struct{})
+			inBubble(t, featuredConfig(`,"features":["binary"]`, func(s *script) {
+				s.next()
+				s.binary(`{"jsonrpc":"2.0","id":2,"result":null}`, string(pattern(20_000)))
+				<-unasked
+				s.binary(`{"jsonrpc":"2.0"`+id+`,"result":null}`, strings.Repeat("x", 20_000))
+			}), func(t *testing.T, w *process.Worker) {
+				into := make([]byte, 20_000)
+				got, err := w.CallRaw(t.Context(), "m", nil, into)
+				if err != nil || &got[0] != &into[0] {
+					t.Fatalf("got %d bytes, error %v; want them in the caller's memory", len(got), err)
+				}
+				close(unasked)
+				synctest.Wait()
+				if !bytes.Equal(into, pattern(20_000)) {
+					t.Error("the caller's memory was written to after the call")
+				}
+				checkBroken(t, w, w.Call(t.Context(), "m", nil, nil), process.ErrProtocol)
 			})
 		})
 	}
