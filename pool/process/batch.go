@@ -43,6 +43,15 @@ func (c *conn) batch(ctx context.Context, calls []*BatchCall) error {
 	if err := c.begin(ctx, giveUp); err != nil {
 		return err
 	}
+	returned := false
+	defer func() { c.mind(returned) }()
+	err := c.holdBatch(ctx, calls)
+	returned = true
+	return err
+}
+
+// holdBatch is batch for the holder of the turn.
+func (c *conn) holdBatch(ctx context.Context, calls []*BatchCall) error {
 	frame, err := c.encodeBatch(calls)
 	if err != nil {
 		c.end()

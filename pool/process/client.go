@@ -106,15 +106,19 @@ func (c *Client) Batch(ctx context.Context, session pool.SessionID, calls []*Bat
 
 // Stream is Worker.Stream on a worker of the pool, which is the stream's until its end or
 // Close. It is not repeated.
-func (c *Client) Stream(ctx context.Context, session pool.SessionID, req *Request) (*Stream, Served, error) {
+func (c *Client) Stream(ctx context.Context, session pool.SessionID, req *Request) (_ *Stream, by Served, err error) {
 	lease, err := c.pool.AcquireSession(ctx, session)
 	if err != nil {
 		return nil, Served{}, err
 	}
-	by := Served{Worker: lease.WorkerID(), Fresh: lease.Fresh(), Attempts: 1}
-	s, err := lease.Worker().Stream(ctx, req)
-	if err != nil {
-		giveBack(lease, err)
+	by = Served{Worker: lease.WorkerID(), Fresh: lease.Fresh(), Attempts: 1}
+	var s *Stream
+	defer func() { // also if the params panic
+		if s == nil {
+			giveBack(lease, err)
+		}
+	}()
+	if s, err = lease.Worker().Stream(ctx, req); err != nil {
 		return nil, by, err
 	}
 	s.release = func(broken error) { giveBack(lease, broken) }
@@ -127,7 +131,7 @@ func (c *Client) once(ctx context.Context, session pool.SessionID, do func(conte
 	if err != nil {
 		return Served{}, err
 	}
-	// A panic, as of the caller's Progress, leaves a reply outstanding, which Release sees.
+	// A panic, as of the caller's Progress, breaks the worker, which Release sees.
 	defer func() { giveBack(lease, err) }()
 	by = Served{Worker: lease.WorkerID(), Fresh: lease.Fresh(), Attempts: 1}
 	if c.cfg.CallTimeout > 0 {

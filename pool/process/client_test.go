@@ -4,9 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -321,25 +321,57 @@ func TestClientBatchAndRaw(t *testing.T) {
 	})
 }
 
-// A caller whose Progress panics loses the worker, not its place in the pool.
+// fragile panics when it is made JSON, or from it.
+type fragile struct{}
+
+func (fragile) MarshalJSON() ([]byte, error)  { panic("mine") }
+func (*fragile) UnmarshalJSON(_ []byte) error { panic("mine") }
+
+// A caller one of whose functions panics, or ends its goroutine, loses the worker, not its
+// place in the pool.
 func TestClientGivesBackAfterAPanic(t *testing.T) {
-	inPool(t, pool.Config[*process.Worker]{MaxSize: 1}, process.ClientConfig{}, func(t *testing.T, m *mortal) {
-		func() {
-			defer func() {
-				if v := recover(); fmt.Sprint(v) != "mine" {
+	steps := func(progress func(json.RawMessage)) *process.Request {
+		return &process.Request{Method: "steps", Params: map[string]int{"n": 1}, Progress: progress}
+	}
+	for name, call := range map[string]func(ctx context.Context, m *mortal){
+		"progress": func(ctx context.Context, m *mortal) {
+			m.Exchange(ctx, "", steps(func(json.RawMessage) { panic("mine") }), nil)
+		},
+		"progress, when the reply is there": func(ctx context.Context, m *mortal) {
+			m.Exchange(ctx, "", steps(func(json.RawMessage) { synctest.Wait(); panic("mine") }), nil)
+		},
+		"progress, goroutine ends": func(ctx context.Context, m *mortal) {
+			m.Exchange(ctx, "", steps(func(json.RawMessage) { synctest.Wait(); runtime.Goexit() }), nil)
+		},
+		"params": func(ctx context.Context, m *mortal) { m.Call(ctx, "", "echo", fragile{}, nil) },
+		"result": func(ctx context.Context, m *mortal) { m.Call(ctx, "", "echo", 1, &fragile{}) },
+		"params of a batch": func(ctx context.Context, m *mortal) {
+			m.Batch(ctx, "", []*process.BatchCall{{Method: "echo", Params: fragile{}}})
+		},
+		"result of a batch": func(ctx context.Context, m *mortal) {
+			m.Batch(ctx, "", []*process.BatchCall{{Method: "echo", Result: &fragile{}}})
+		},
+		"params of a stream": func(ctx context.Context, m *mortal) {
+			m.Stream(ctx, "", &process.Request{Method: "echo", Params: fragile{}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inPool(t, pool.Config[*process.Worker]{MaxSize: 1}, process.ClientConfig{}, func(t *testing.T, m *mortal) {
+				recovered := make(chan any)
+				go func() {
+					defer func() { recovered <- recover() }()
+					call(t.Context(), m)
+					t.Error("the call has returned")
+				}()
+				if v := <-recovered; v != nil && v != "mine" {
 					t.Errorf("recovered %v, want the caller's panic", v)
 				}
-			}()
-			req := process.Request{
-				Method: "steps", Params: map[string]int{"n": 5},
-				Progress: func(json.RawMessage) { panic("mine") },
-			}
-			m.Exchange(t.Context(), "", &req, nil)
-		}()
-		if _, err := m.Call(t.Context(), "", "echo", 1, nil); err != nil {
-			t.Errorf("next call: %v", err)
-		}
-	})
+				if _, err := m.Call(deadline(t, time.Minute), "", "echo", 1, nil); err != nil {
+					t.Errorf("next call: %v", err)
+				}
+			})
+		})
+	}
 }
 
 // With 8 callers, 2 workers and deaths all the time, each execution is accounted for: one

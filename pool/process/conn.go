@@ -83,6 +83,9 @@ type connSetup struct {
 // outgoing is what the writer has to write.
 type outgoing struct{ head, payload []byte }
 
+// errAborted is why a conn breaks whose holder has not returned.
+var errAborted = errors.New("process: a function of the caller's panicked or ended its goroutine amid the call")
+
 // channelError is an end or failure of the channel itself, whose real cause may be that
 // the process has exited.
 type channelError struct{ err error }
@@ -127,6 +130,15 @@ func (c *conn) exchange(ctx context.Context, req *Request, rep *Reply, p patienc
 	if err := c.begin(ctx, p); err != nil {
 		return err
 	}
+	returned := false
+	defer func() { c.mind(returned) }()
+	err := c.hold(ctx, req, rep, p)
+	returned = true
+	return err
+}
+
+// hold is exchange for the holder of the turn.
+func (c *conn) hold(ctx context.Context, req *Request, rep *Reply, p patience) error {
 	head, payload, err := c.encodeRequest(req, 0)
 	if err != nil {
 		c.end()
@@ -176,6 +188,15 @@ func (c *conn) takeTurn(ctx context.Context, p patience) error {
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// mind breaks the conn if the holder of the turn has not returned, as a function of the
+// caller's panicked or ended its goroutine: nobody would give the turn back.
+func (c *conn) mind(returned bool) {
+	if !returned {
+		c.fail(errAborted)
+		c.reclaim()
+	}
 }
 
 // end gives the turn back.

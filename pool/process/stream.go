@@ -88,7 +88,10 @@ func (w *Worker) Stream(ctx context.Context, req *Request) (*Stream, error) {
 		c.end()
 		return nil, &FeatureError{Worker: w.id, Feature: FeatureStream}
 	}
+	encoded := false
+	defer func() { c.mind(encoded) }()
 	head, payload, err := c.encodeRequest(req, window)
+	encoded = true
 	if err != nil {
 		c.end()
 		return nil, err

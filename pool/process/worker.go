@@ -143,6 +143,9 @@ func (w *Worker) greet(ctx context.Context) error {
 // *RemoteError is the worker's own refusal; ctx ended before anything was sent, or the
 // call was cancelled; the params could not be encoded, or not within the frame limit
 // (ErrFrameTooLarge); or the result did not fit into result.
+//
+// If a function of the caller's panics or ends its goroutine amid a call, as to encode the
+// params, the worker is unusable too.
 func (w *Worker) Call(ctx context.Context, method string, params, result any) error {
 	return w.Exchange(ctx, &Request{Method: method, Params: params}, &Reply{Result: result})
 }
