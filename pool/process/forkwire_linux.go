@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"runtime"
 	"syscall"
@@ -73,7 +74,9 @@ func (r *forkRun) fork(p *osProcess, files []*os.File) <-chan error {
 		r.follow(p, key, done)
 	})
 	r.mu.Unlock()
-	r.send(&packet{Fork: &keyOnly{key}}, files)
+	if err := r.send(&packet{Fork: &keyOnly{key}}, files); err != nil {
+		r.settle(key, answer{err: err})
+	}
 	return done
 }
 
@@ -123,7 +126,9 @@ func (r *forkRun) reap(key uint64) (syscall.WaitStatus, error) {
 	if err != nil {
 		return 0, err
 	}
-	r.send(&packet{Reap: &keyOnly{key}}, nil)
+	if err := r.send(&packet{Reap: &keyOnly{key}}, nil); err != nil {
+		r.fail(err)
+	}
 	a := <-q.answer
 	return a.status, a.err
 }
@@ -145,13 +150,21 @@ func (r *forkRun) askLocked(key uint64, q *question) error {
 	return nil
 }
 
-// send writes a packet. If the server takes none, that will show by the answer that does
-// not come, or by its end, which the reader notices and can explain.
-func (r *forkRun) send(request *packet, files []*os.File) {
+// settle answers a question that may have been answered since.
+func (r *forkRun) settle(key uint64, a answer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if q := r.asked[key]; q != nil {
+		r.settleLocked(key, q, a)
+	}
+}
+
+// send writes a packet, whole or not at all. That the server has ended is no error here: the
+// reader notices it and can explain it.
+func (r *forkRun) send(request *packet, files []*os.File) error {
 	body, err := json.Marshal(request)
 	if err != nil {
-		r.fail(err)
-		return
+		return err
 	}
 	var fds []int
 	for _, f := range files {
@@ -164,8 +177,12 @@ func (r *forkRun) send(request *packet, files []*os.File) {
 	r.writing.Lock()
 	defer r.writing.Unlock()
 	_ = r.socket.SetWriteDeadline(time.Now().Add(r.cfg.AnswerTimeout))
-	_, _, _ = r.socket.WriteMsgUnix(body, rights, nil)
+	_, _, err = r.socket.WriteMsgUnix(body, rights, nil)
 	runtime.KeepAlive(files)
+	if err == nil || errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return fmt.Errorf("process: request to the fork server: %w", err)
 }
 
 // read takes packets until the server has ended.
