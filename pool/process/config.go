@@ -134,7 +134,7 @@ type Config struct {
 	// no more use although Stop has not been called: its process exited, its channel
 	// broke, or it is above ResidentLimit. cause is a *ResidentError, or wraps ErrBroken,
 	// and *ExitError where the process exited. The worker must still be stopped. Nil:
-	// nobody is told.
+	// nobody is told. A panic in OnExit, OnNotification or Logger is contained.
 	OnExit func(id pool.WorkerID, cause error)
 
 	// died is told before OnExit.
@@ -167,9 +167,7 @@ func (cfg Config) withDefaults() Config {
 	if cfg.LogRate == 0 {
 		cfg.LogRate = DefaultLogRate
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
+	cfg.Logger = contained(cfg.Logger)
 	return cfg
 }
 

@@ -65,9 +65,7 @@ func (cfg ForkConfig) withDefaults() ForkConfig {
 	cfg.CloseGrace = cmp.Or(cfg.CloseGrace, DefaultCloseGrace)
 	cfg.TermGrace = cmp.Or(cfg.TermGrace, DefaultTermGrace)
 	cfg.KillGrace = cmp.Or(cfg.KillGrace, DefaultKillGrace)
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
+	cfg.Logger = contained(cfg.Logger)
 	return cfg
 }
 

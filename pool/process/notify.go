@@ -91,7 +91,7 @@ type hearing struct {
 func (h hearing) notified(method string, params json.RawMessage) {
 	if method != "log" {
 		if h.cfg.OnNotification != nil {
-			h.cfg.OnNotification(h.id, method, params)
+			contain(h.cfg.Logger, "OnNotification", h.id, func() { h.cfg.OnNotification(h.id, method, params) })
 		}
 		return
 	}

@@ -307,7 +307,8 @@ func (w *Worker) watch() {
 	close(w.done)
 }
 
-// report tells Config's died and OnExit, if they were not told before, why the worker is of no more use.
+// report tells Config's died and OnExit, if they were not told before, why the worker is of
+// no more use.
 func (w *Worker) report(cause error) {
 	if !w.reported.CompareAndSwap(false, true) {
 		return
@@ -316,7 +317,7 @@ func (w *Worker) report(cause error) {
 		w.cfg.died(w)
 	}
 	if w.cfg.OnExit != nil {
-		w.cfg.OnExit(w.id, cause)
+		contain(w.cfg.Logger, "OnExit", w.id, func() { w.cfg.OnExit(w.id, cause) })
 	}
 }
 
