@@ -37,8 +37,18 @@ type server struct {
 	answers map[string]int // guarded by mu: by "ok" or the problem's code
 }
 
-// handler answers a request with a value, which becomes JSON, with nil, or with an error.
+// handler answers a request with a value, which becomes JSON, with nil, or with an error;
+// or it has answered by itself and returns answered, or a *lateError.
 type handler func(w http.ResponseWriter, r *http.Request) (any, error)
+
+// answered stands for an answer that has been given.
+type answered struct{}
+
+// lateError is an error that came amid an answer, at the end of which it was told.
+type lateError struct{ err error }
+
+func (e *lateError) Error() string { return "amid the answer: " + e.err.Error() }
+func (e *lateError) Unwrap() error { return e.err }
 
 // newServer returns the service's HTTP side.
 func newServer(t *texts, logger *slog.Logger) http.Handler {
@@ -49,6 +59,7 @@ func newServer(t *texts, logger *slog.Logger) http.Handler {
 		handle       handler
 	}{
 		{http.MethodPost, "/classify", s.classify},
+		{http.MethodGet, "/explain", s.explain},
 		{http.MethodPost, "/conversations/{id}/messages", s.say},
 		{http.MethodDelete, "/conversations/{id}", s.forget},
 		{"", "/", notFound},
@@ -99,10 +110,16 @@ func (s *server) counted(handle handler) handler {
 // respond writes the answer.
 func (s *server) respond(w http.ResponseWriter, r *http.Request, reply any, err error) {
 	status := http.StatusOK
+	var late *lateError
 	switch {
+	case reply == (answered{}):
+		return
 	case err != nil:
 		p := problemOf(err)
 		s.logger.Info("request failed", "method", r.Method, "path", r.URL.Path, "code", p.Code, "error", err)
+		if errors.As(err, &late) {
+			return
+		}
 		if p.retryAfter != "" {
 			w.Header().Set("Retry-After", p.retryAfter)
 		}
@@ -124,6 +141,37 @@ func (s *server) classify(w http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, err
 	}
 	return orError(s.texts.classify(r.Context(), m.Text))
+}
+
+// explain streams words, one line each, as the worker finds them.
+func (s *server) explain(w http.ResponseWriter, r *http.Request) (any, error) {
+	text := r.URL.Query().Get("text")
+	if !fits(text) {
+		return nil, badInput("text", text, textAllowed())
+	}
+	stream, release, err := s.texts.explain(r.Context(), text)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	defer stream.Close()
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	lines, sent := json.NewEncoder(w), 0
+	for ; stream.Next(); sent++ {
+		if err := lines.Encode(stream.Chunk().Value); err != nil {
+			return nil, &lateError{err} // the client has left
+		}
+		_ = http.NewResponseController(w).Flush() // without it the lines come together
+	}
+	switch err := stream.Err(); {
+	case err == nil:
+		return answered{}, nil
+	case sent == 0:
+		return nil, err
+	default:
+		_ = lines.Encode(map[string]*problem{"error": problemOf(err)})
+		return nil, &lateError{err}
+	}
 }
 
 func (s *server) say(w http.ResponseWriter, r *http.Request) (any, error) {
@@ -162,7 +210,7 @@ type stats struct {
 	ResidentBytes int            `json:"resident_bytes"`
 	Goroutines    int            `json:"goroutines"`
 	Answers       map[string]int `json:"answers"` // by "ok" or error code
-	Workers       []figures      `json:"workers"` // those that were called so far
+	Workers       []figures      `json:"workers"`
 	Pool          pool.Stat      `json:"pool"`
 }
 
@@ -205,7 +253,7 @@ func notFound(_ http.ResponseWriter, r *http.Request) (any, error) {
 	return nil, &problem{
 		status: http.StatusNotFound, Code: "not_found", Message: "there is no such path",
 		Field: "path", Given: clip(r.URL.Path),
-		Allowed: "/classify, /conversations/{id}/messages, /conversations/{id}, /stats, /healthz, /readyz",
+		Allowed: "/classify, /explain, /conversations/{id}/messages, /conversations/{id}, /stats, /healthz, /readyz",
 	}
 }
 
@@ -249,8 +297,8 @@ func readMessage(w http.ResponseWriter, r *http.Request, allowed ...string) (m m
 // fill checks and takes over the fields' values.
 func (m *message) fill(fields map[string]json.RawMessage) error {
 	err := json.Unmarshal(fields["text"], &m.Text)
-	if err != nil || strings.TrimSpace(m.Text) == "" || utf8.RuneCountInString(m.Text) > textCharacters {
-		return badInput("text", string(fields["text"]), "a string of 1 to "+decimal(textCharacters)+" characters, not all blank")
+	if err != nil || !fits(m.Text) {
+		return badInput("text", string(fields["text"]), textAllowed())
 	}
 	if raw, given := fields["turn"]; given {
 		if err := json.Unmarshal(raw, &m.Turn); err != nil || m.Turn < 1 || m.Turn > lastTurn {
@@ -258,6 +306,15 @@ func (m *message) fill(fields map[string]json.RawMessage) error {
 		}
 	}
 	return nil
+}
+
+func textAllowed() string {
+	return "a string of 1 to " + decimal(textCharacters) + " characters, not all blank"
+}
+
+// fits reports whether a text is what textAllowed says.
+func fits(text string) bool {
+	return strings.TrimSpace(text) != "" && utf8.ValidString(text) && utf8.RuneCountInString(text) <= textCharacters
 }
 
 // decimal writes a number for people.

@@ -188,11 +188,11 @@ func TestWorkerThatTakesTooLong(t *testing.T) {
 	s := newService(t, variant{})
 	s.say("c", "hello")
 	s.signal(s.pid(), syscall.SIGSTOP)
-	usual := s.texts.callLimit
-	s.texts.callLimit = 100 * time.Millisecond
+	usual := s.texts.client
+	s.texts.client = process.NewClient(s.texts.pool, process.ClientConfig{CallTimeout: 100 * time.Millisecond})
 	s.must("POST", "/conversations/c/messages", hello, http.StatusGatewayTimeout, "deadline")
 	s.must("POST", "/conversations/c/messages", hello, http.StatusGone, "conversation_lost")
-	s.texts.callLimit = usual
+	s.texts.client = usual
 	s.must("POST", "/classify", hello, http.StatusOK, "") // by another process
 }
 
@@ -311,7 +311,26 @@ func TestStats(t *testing.T) {
 		t.Errorf("of the workers: %+v", w)
 	}
 	s.signal(got.Workers[0].PID, syscall.SIGKILL)
-	s.eventually("a dead worker is not listed", func(got stats) bool { return len(got.Workers) == 0 })
+	s.eventually("a dead worker is not listed, but the next is", func(next stats) bool {
+		return len(next.Workers) == 1 && next.Workers[0].Worker == 2 && next.Workers[0].Calls == 0
+	})
+}
+
+// A worker's death is no news to who asks about one text: another one answers.
+func TestClassifyIsRepeated(t *testing.T) {
+	s := newService(t, variant{})
+	first := s.say("c", "hello")
+	pid := s.pid()
+	s.signal(pid, syscall.SIGSTOP)
+	request := s.later(t.Context(), "POST", "/classify", `{"text":"Where is my parcel?"}`)
+	s.eventually("the worker is at work", func(got stats) bool { return got.Pool.Leased == 1 })
+	s.signal(pid, syscall.SIGKILL)
+	a := s.await(request)
+	s.check(a, http.StatusOK, "")
+	if *a.Label != "delivery" || a.Instance == first.Instance || a.Worker == first.Worker {
+		t.Errorf("got %s after %s", a.body, first.body)
+	}
+	s.must("POST", "/conversations/c/messages", hello, http.StatusGone, "conversation_lost")
 }
 
 // Every error becomes the answer that it should, also where it wraps others.

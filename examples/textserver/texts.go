@@ -22,19 +22,24 @@ import (
 // codeWrongTurn is WRONG_TURN of worker/textworker.py.
 const codeWrongTurn = 1
 
+// attempts is how many workers at most get to see one text, if those before die of it. A
+// worker that dies takes its conversations along, so a text that kills shall not get far.
+const attempts = 2
+
 //go:embed worker/textworker.py worker/classifier.py worker/corpus.tsv
 var program embed.FS
 
 // texts is a pool of classifiers, and the conversations that they follow. Its methods may
 // be called concurrently.
 type texts struct {
-	pool      *pool.Pool[*process.Worker]
-	dir       string // the worker's program
-	callLimit time.Duration
-	failed    chan error // holds why a start failed, if one did
+	pool   *pool.Pool[*process.Worker]
+	client *process.Client
+	limit  time.Duration // of a stream, the wait for a worker included
+	dir    string        // the worker's program
+	failed chan error    // holds why a start failed, if one did
 
-	mu   sync.Mutex
-	seen map[pool.WorkerID]*figures // guarded by mu
+	mu      sync.Mutex
+	workers map[pool.WorkerID]*figures // guarded by mu: some may be gone
 }
 
 // opinion is what a worker says of a text or a conversation.
@@ -74,8 +79,8 @@ func openTexts(ctx context.Context, o options, logger *slog.Logger) (*texts, err
 		return nil, err
 	}
 	t := &texts{
-		dir: dir, callLimit: o.call,
-		failed: make(chan error, 1), seen: make(map[pool.WorkerID]*figures),
+		dir: dir, limit: o.wait + o.call,
+		failed: make(chan error, 1), workers: make(map[pool.WorkerID]*figures),
 	}
 	if err := t.start(ctx, o, logger); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
@@ -102,7 +107,8 @@ func (t *texts) start(ctx context.Context, o options, logger *slog.Logger) error
 	if err != nil {
 		return err
 	}
-	t.pool, err = process.NewPool(process.Config{Command: command}, pool.Config[*process.Worker]{
+	// The pool does not list its workers, so each is met when it has started.
+	t.pool, err = process.NewPoolOf(process.Config{Command: command, CancelGrace: o.call}, pool.Config[*process.Worker]{
 		MinSize:           o.workers,
 		MaxSize:           o.workers,
 		MaxWaiters:        o.queue,
@@ -115,8 +121,14 @@ func (t *texts) start(ctx context.Context, o options, logger *slog.Logger) error
 		HealthCheckPeriod: time.Minute,
 		Observer:          t.observe,
 		Logger:            logger,
-	})
-	return err
+	}, t.meet, func(w *process.Worker) *process.Worker { return w })
+	if err != nil {
+		return err
+	}
+	// A call that is given up costs the worker, with all its conversations. Nobody shall
+	// bring that about by hanging up, so only the time limit ends a call.
+	t.client = process.NewClient(t.pool, process.ClientConfig{Attempts: attempts, CallTimeout: o.call})
+	return nil
 }
 
 // observe is told what happens in the pool.
@@ -152,15 +164,32 @@ func (t *texts) close(ctx context.Context) error {
 	return errors.Join(t.pool.Shutdown(ctx), os.RemoveAll(t.dir))
 }
 
-// classify says what one text is about. ctx bounds the wait for a worker.
+// classify says what one text is about. ctx bounds the wait for a worker. If the worker
+// dies, another one is asked: it would say the same.
 func (t *texts) classify(ctx context.Context, text string) (opinion, error) {
-	return t.ask(ctx, "classify", message{Text: text})
+	return t.ask(ctx, "", &process.Request{Method: "classify", Params: message{Text: text}, Idempotent: true})
+}
+
+// explain streams the words of a text that tell most about its topic. ctx bounds all of
+// it; a stream that is given up costs no worker. The caller owes the stream a Close, and
+// then the release of its context.
+func (t *texts) explain(ctx context.Context, text string) (*process.Stream, context.CancelFunc, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.limit)
+	s, by, err := t.client.Stream(ctx, "", &process.Request{Method: "explain", Params: message{Text: text}})
+	t.count(by)
+	if err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	return s, cancel, nil
 }
 
 // say adds a text to a conversation. If turn is not 0 it must be the number that the text
 // gets, or else there is a *turnError. ctx bounds the wait for the conversation's worker.
 func (t *texts) say(ctx context.Context, conversation, text string, turn int) (opinion, error) {
-	o, err := t.ask(ctx, "say", message{Conversation: conversation, Text: text, Turn: turn})
+	o, err := t.ask(ctx, pool.SessionID(conversation), &process.Request{
+		Method: "say", Params: message{Conversation: conversation, Text: text, Turn: turn},
+	})
 	var remote *process.RemoteError
 	if errors.As(err, &remote) && remote.Code == codeWrongTurn {
 		var right struct{ Turn int }
@@ -175,17 +204,11 @@ func (t *texts) say(ctx context.Context, conversation, text string, turn int) (o
 // forget ends a conversation; its worker drops it before it serves anybody else.
 func (t *texts) forget(conversation string) { t.pool.EndSession(pool.SessionID(conversation)) }
 
-// ask calls a method of a worker: the conversation's own, if m has one.
-func (t *texts) ask(ctx context.Context, method string, m message) (o opinion, err error) {
-	err = t.pool.Do(ctx, pool.SessionID(m.Conversation), func(ctx context.Context, w *process.Worker) error {
-		t.note(w)
-		// A call that is given up costs the worker, with all its conversations. Nobody
-		// shall bring that about by hanging up, so only the time limit ends a call.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.callLimit)
-		defer cancel()
-		o.Worker = w.ID()
-		return w.Call(ctx, method, m, &o)
-	})
+// ask has a worker give its opinion: the conversation's own, if there is one.
+func (t *texts) ask(ctx context.Context, conversation pool.SessionID, req *process.Request) (o opinion, err error) {
+	by, err := t.client.Exchange(ctx, conversation, req, &process.Reply{Result: &o})
+	t.count(by)
+	o.Worker = by.Worker
 	return o, err
 }
 
@@ -199,37 +222,41 @@ type figures struct {
 	gone <-chan struct{}
 }
 
-// note counts a call of w. The pool does not list its workers, so this is how they become
-// known.
-func (t *texts) note(w *process.Worker) {
+// meet notes a worker that has started.
+func (t *texts) meet(w *process.Worker) *process.Worker {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f := t.seen[w.ID()]
-	if f == nil {
-		t.pruneLocked()
-		f = &figures{Worker: w.ID(), PID: w.PID(), gone: w.Done()}
-		t.seen[w.ID()] = f
+	t.pruneLocked()
+	t.workers[w.ID()] = &figures{Worker: w.ID(), PID: w.PID(), gone: w.Done()}
+	return w
+}
+
+// count counts a call.
+func (t *texts) count(by process.Served) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if f := t.workers[by.Worker]; f != nil {
+		f.Calls++
 	}
-	f.Calls++
 }
 
 // pruneLocked forgets the workers that are gone. The caller holds the lock.
 func (t *texts) pruneLocked() {
-	for id, f := range t.seen {
+	for id, f := range t.workers {
 		select {
 		case <-f.gone:
-			delete(t.seen, id)
+			delete(t.workers, id)
 		default:
 		}
 	}
 }
 
-// stat returns the pool's figures, and those of the workers that were ever called.
+// stat returns the pool's figures, and those of the workers that live.
 func (t *texts) stat() (pool.Stat, []figures) {
 	t.mu.Lock()
 	t.pruneLocked()
-	workers := make([]figures, 0, len(t.seen))
-	for _, f := range t.seen {
+	workers := make([]figures, 0, len(t.workers))
+	for _, f := range t.workers {
 		workers = append(workers, *f)
 	}
 	t.mu.Unlock()

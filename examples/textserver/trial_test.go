@@ -260,7 +260,11 @@ func (p phase) refusals() int {
 }
 
 func TestTrial(t *testing.T) {
-	tr := newTrial(t, trial{clients: 64, workers: 4, before: 1000, amid: 10_000, after: 1000, killEvery: 150}, variant{})
+	size := trial{clients: 64, workers: 4, before: 1000, amid: 10_000, after: 1000, killEvery: 150}
+	if race {
+		size.before, size.amid, size.after = 400, 2000, 400
+	}
+	tr := newTrial(t, size, variant{})
 	err := tr.run(t.Context())
 	for _, p := range tr.phases {
 		t.Log(p)

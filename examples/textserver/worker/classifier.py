@@ -47,6 +47,18 @@ class Classifier:
                 total[i] += weight
         return total
 
+    def telling(self, text: str) -> list[tuple[str, str, float]]:
+        """Return each known word of a text with the topic that it speaks for most, and how
+        much it does in all; the most telling first."""
+        found = {}
+        for word in words(text):
+            weights = self._evidence.get(word)
+            if weights:
+                best = max(range(len(weights)), key=weights.__getitem__)
+                total = found[word][2] if word in found else 0.0
+                found[word] = (word, self.labels[best], total + weights[best])
+        return sorted(found.values(), key=lambda entry: (-entry[2], entry[0]))
+
     def rank(self, evidence: list[float]) -> list[dict[str, object]]:
         """Return the topics with score and probability, the likeliest first."""
         top = max(evidence)

@@ -103,6 +103,16 @@ class Arithmetic(unittest.TestCase):
         self.assertEqual([entry["label"] for entry in ranked], ["a", "b"])
         self.assertAlmostEqual(ranked[0]["probability"], 0.75)
 
+    def test_telling_words(self) -> None:
+        # 6 words, 3 a topic: (1 + .5) / (3 + .5 * 5) against .5 / 5.5 for red, and 2.5 / 5.5
+        # against .5 / 5.5 for blue, which comes twice.
+        model = train([("a", "red green white"), ("b", "blue blue black")])
+        found = model.telling("Blue red xyzzy RED red")
+        self.assertEqual([(word, label) for word, label, _ in found], [("red", "a"), ("blue", "b")])
+        self.assertAlmostEqual(found[0][2], 3 * math.log(3) / 2)
+        self.assertAlmostEqual(found[1][2], math.log(5) / 2)
+        self.assertEqual(model.telling("xyzzy"), [])
+
     def test_unknown_words_say_nothing(self) -> None:
         model = train([("a", "red"), ("b", "blue")])
         self.assertEqual(model.weigh("xyzzy 42 ?!"), [0.0, 0.0])

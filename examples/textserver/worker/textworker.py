@@ -17,6 +17,7 @@ from classifier import Classifier, CorpusError, read, train
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from typing import Any, Optional
 
 WRONG_TURN = 1  # the code of an error reply; its data names the turn that would be right
@@ -46,6 +47,13 @@ def answer(evidence: list[float], **more: Any) -> dict[str, Any]:
 def classify(text: str) -> dict[str, Any]:
     """Say what one text is about."""
     return answer(model.weigh(text))
+
+
+@method
+def explain(text: str) -> Generator[dict[str, Any], None, None]:
+    """Stream the words of a text that tell what it is about, the most telling first."""
+    for word, label, score in model.telling(text):
+        yield {"word": word, "label": label, "score": score}
 
 
 @method
