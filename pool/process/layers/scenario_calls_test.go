@@ -131,6 +131,10 @@ func turns(st *stage) {
 
 // rawEchoed says whether a payload comes back as it was.
 func (st *stage) rawEchoed(m member, size int) {
+	what := fmt.Sprint(size, " bytes")
+	if beyond := size - process.DefaultSharedThreshold; -1 <= beyond && beyond <= 1 {
+		what = fmt.Sprintf("the threshold of shared memory, %+d", beyond)
+	}
 	ctx, cancel := st.context()
 	defer cancel()
 	payload := make([]byte, size)
@@ -140,11 +144,11 @@ func (st *stage) rawEchoed(m member, size int) {
 	got, err := m.CallRaw(ctx, "raw_echo", payload, make([]byte, 0, size/2))
 	switch {
 	case err != nil:
-		st.say("  %d bytes: %s", size, kind(err))
+		st.say("  %s: %s", what, kind(err))
 	case !bytes.Equal(got, payload):
-		st.say("  %d bytes: %d others", size, len(got))
+		st.say("  %s: %d others", what, len(got))
 	default:
-		st.say("  %d bytes: the same", size)
+		st.say("  %s: the same", what)
 	}
 }
 
