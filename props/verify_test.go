@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -135,6 +136,18 @@ func TestInChildCorrect(t *testing.T) {
 	Verify(t, tinyTarget(2, tinyCorrect))
 }
 
+// TestInChildSlow takes about a millisecond of real time a check, on any machine.
+func TestInChildSlow(t *testing.T) {
+	childOnly(t)
+	target := tinyTarget(2, tinyCorrect)
+	target.Open = func(env *Env) (Pool, error) {
+		millisecond := syscall.NsecToTimespec(1e6)
+		_ = syscall.Nanosleep(&millisecond, nil) // a signal may cut it short
+		return newTinyPool(env, 2, tinyCorrect), nil
+	}
+	Verify(t, target)
+}
+
 func TestInChildIdle(t *testing.T) {
 	childOnly(t)
 	v := newGenVerifier(t, chanTarget(2))
@@ -183,7 +196,7 @@ func TestVerifyReports(t *testing.T) {
 // Checks that do not run fail: rapid itself would say OK.
 func TestVerifyCountsChecks(t *testing.T) {
 	dir := t.TempDir()
-	out, ok := child(t, dir, "^TestInChildCorrect$/^Sequential$", "-rapid.checks=30000", "-test.timeout=4s")
+	out, ok := child(t, dir, "^TestInChildSlow$/^Sequential$", "-rapid.checks=30000", "-test.timeout=4s")
 	if ok || !strings.Contains(out, " of 30000 checks ran") {
 		t.Errorf("stopped early: got success %v:\n%s", ok, out)
 	}
