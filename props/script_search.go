@@ -14,27 +14,30 @@ import (
 // first one calls, and what a hook will do is said just before the line that calls it.
 type genSearcher struct {
 	words  []genOp       // what a line may say, without its client
-	most   [genVerbs]int // how many lines may have that verb
+	most   [genVerbs]int // how many lines may have that verb; acquires and releases are free
+	rare   int           // how many lines may neither acquire nor release
 	bursts bool          // lines may be done together
 	lines  int
 
-	used [genVerbs]int // by the script so far
+	used [genVerbs]int // how many lines have that verb so far
 	path []int         // the choice taken at each line
 	wide []int         // how many there were
 }
 
-// search looks for a finding that is shorter than the best, the shortest first: without
-// lines that are done together, and then with such lines, if the best has any.
+// search looks for a finding that is shorter than the best, the shortest first: with two
+// lines that neither acquire nor release, for few faults need more, then with any number,
+// and then with lines done together, if the best has such lines.
 func (s *genShrinker) search() bool {
+	bursts := slices.ContainsFunc(s.best.ops, func(o genOp) bool { return o.together })
 	w := genSearcher{words: genWords(s.best.ops)}
 	w.most = w.frugal(s.best.ops)
-	bursts := slices.ContainsFunc(s.best.ops, func(o genOp) bool { return o.together })
 	for pass := range s.searched {
-		if w.bursts = pass > 0; w.bursts && !bursts {
-			return false
+		w.rare, w.bursts = len(s.best.ops), pass == 2
+		if pass == 0 {
+			w.rare = 2
 		}
 		s.left = genForPass
-		if s.pass(&w, &s.searched[pass]) {
+		if (bursts || !w.bursts) && s.pass(&w, &s.searched[pass]) {
 			return true
 		}
 	}
@@ -83,7 +86,7 @@ func genWords(ops []genOp) []genOp {
 	}
 	for i := 0; i < len(words); i++ { // words grows
 		switch o := words[i]; o.verb {
-		case genVWait: // the script has the shortest one that does
+		case genVWait, genVResize: // the script has the least that does
 			continue
 		case genVNext: // a hook that is let go on can end like that, too
 			if o.plan.how == genFail || o.plan.how == genPanics {
@@ -102,7 +105,7 @@ func genWords(ops []genOp) []genOp {
 }
 
 // frugal bounds how often a verb is used: as often as in the script or its simpler forms,
-// and at least once. Acquires and releases are free.
+// and at least once.
 func (w *genSearcher) frugal(ops []genOp) (most [genVerbs]int) {
 	for _, word := range w.words {
 		most[word.verb] = 1
@@ -119,7 +122,6 @@ func (w *genSearcher) frugal(ops []genOp) (most [genVerbs]int) {
 	for v, n := range inScript {
 		most[v] = max(most[v], n)
 	}
-	most[genVAcquire], most[genVRelease] = len(ops), len(ops)
 	return most
 }
 
@@ -167,6 +169,18 @@ func (w *genSearcher) advance() bool {
 	return false
 }
 
+// allows reports whether one more line may have that verb.
+func (w *genSearcher) allows(v genVerb) bool {
+	if v == genVAcquire || v == genVRelease {
+		return true
+	}
+	rare := -w.used[genVAcquire] - w.used[genVRelease]
+	for _, n := range w.used {
+		rare += n
+	}
+	return rare < w.rare && w.used[v] < w.most[v]
+}
+
 // choices lists the lines that can be done now, together with those in front.
 func (w *genSearcher) choices(r *genRun, front []genOp, last bool) []genOp {
 	var list []genOp
@@ -182,7 +196,7 @@ func (w *genSearcher) choices(r *genRun, front []genOp, last bool) []genOp {
 	}
 	for _, o := range w.words {
 		switch {
-		case w.used[o.verb] >= w.most[o.verb]:
+		case !w.allows(o.verb):
 		case o.global():
 			add(o)
 		default:

@@ -25,7 +25,7 @@ type genShrinker struct {
 	certain  bool   // best is seen in every replay, and so must be what takes its place
 	again    int    // how often a script is tried before it is believed to be harmless
 	left     int    // what runs may cost yet; a plain run costs 1
-	searched [2]int // scripts of fewer lines than this have all been tried; by pass of the search
+	searched [3]int // scripts of fewer lines than this have all been tried; by pass of the search
 }
 
 // genPlay does what a run is to do.
@@ -43,7 +43,7 @@ const (
 const (
 	genForReplays = 20000
 	genForSteps   = 5000
-	genForPass    = 6000
+	genForPass    = 15000
 	genHung       = 1000
 )
 

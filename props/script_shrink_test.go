@@ -44,6 +44,8 @@ func TestShrinkLeavesLocalMinima(t *testing.T) {
 			-- next create fail; c2 acquire; -- wait 1s`},
 		{tinyLostWakeup, "I5", 5, `-- next create slow 200ms; -- next create slow 900ms; -- next create slow 2ms; c1 acquire;
 			-- next create fail; c2 acquire; c3 reset; c4 acquire; -- wait 1s`},
+		{tinyLostWakeup, "I5", 5, `c1 acquire; c2 acquire; c3 resize 4; c3 acquire; c4 acquire; c5 acquire; c6 resize 3; c6 acquire;
+			-- next destroy slow 1s; c2 release; c1 release; -- next create fail; -- wait 1s`},
 		{tinyOverCapacity, "I2", 3, `-- next create gate; c1 acquire; c2 acquire; c2 cancel; c2 create`},
 		{tinyOverCapacity, "I2", 3, `-- next create slow 1s; c1 create; c2 acquire; c2 release; -- wait 1s; c2 create`},
 		{tinyDestroyTwice, "I3", 3, `-- next create gate; c1 acquire; c2 acquire; c2 cancel; c1 release; c2 reset`},
@@ -71,7 +73,7 @@ func TestControlsShortest(t *testing.T) {
 		-- open 1 ok; -- open 1 fail; -- open 1 panic`)
 	for _, c := range controls() {
 		v := newGenVerifier(t, c.target())
-		w := &genSearcher{words: words, most: unlimited()}
+		w := &genSearcher{words: words, most: unlimited(), rare: math.MaxInt}
 		tried := 0
 		for shorter := true; shorter; w.lines++ {
 			shorter = false
@@ -155,7 +157,7 @@ func TestSearcherTriesAll(t *testing.T) {
 	} {
 		var got []string
 		v := newGenVerifier(t, tinyTarget(2, tinyCorrect))
-		w := &genSearcher{lines: strings.Count(c.want[0], ";") + 1, bursts: c.bursts, most: unlimited()}
+		w := &genSearcher{lines: strings.Count(c.want[0], ";") + 1, bursts: c.bursts, most: unlimited(), rare: math.MaxInt}
 		for _, o := range mustParse(t, c.words) {
 			o.client = 0
 			w.words = append(w.words, o)
