@@ -106,9 +106,14 @@ func run(args []string, stderr io.Writer) int {
 		level = slog.LevelDebug
 	}
 	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	told, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	ctx, end := context.WithCancel(context.Background())
+	defer end()
+	context.AfterFunc(told, func() {
+		stop() // from now on, and before anybody sees the end begin, a signal ends the program at once
+		end()
+	})
 
 	ready := func(addr net.Addr) { fmt.Fprintf(stderr, "ready on http://%s\n", addr) }
 	if err := serve(ctx, o, logger, ready); err != nil {
