@@ -2,10 +2,8 @@ package layers_test
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"syscall"
 
@@ -66,15 +64,10 @@ func (r *remote) freeze() {
 	r.signal(syscall.SIGSTOP)
 }
 
-// signal reaches nobody else, as no test kills a worker that somebody else may have killed
-// before without looking whether it is gone.
+// signal is for workers that nothing else ends, so that the process is not reaped, and its
+// number not another's.
 func (r *remote) signal(sig syscall.Signal) {
-	select {
-	case <-r.Done():
-		return
-	default:
-	}
-	if err := syscall.Kill(r.PID(), sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := syscall.Kill(r.PID(), sig); err != nil {
 		panic(err)
 	}
 }

@@ -173,10 +173,8 @@ func (tr *trial) await(what string, holds func() bool) error {
 func (tr *trial) killProcesses() error {
 	tr.process.setHealth(false)
 	return tr.await("every process is gone", func() bool {
-		for _, m := range tr.book.known() {
-			if m.Usable() {
-				m.kill()
-			}
+		for _, m := range tr.book.takeMembers() {
+			m.kill()
 		}
 		return tr.process.Stat().Live() == 0
 	})

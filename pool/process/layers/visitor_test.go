@@ -145,7 +145,7 @@ func layerOf(m member) string {
 type book struct {
 	mu         sync.Mutex
 	phases     []*phase
-	members    map[member]bool     // of the first layer
+	members    map[member]bool     // of the first layer; false: taken
 	refusals   map[string]error    // the last of each layer
 	errs       []error             // that calls returned, one of each text
 	objections map[string][]string // by rule
@@ -201,13 +201,22 @@ func (b *book) meet(m member) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.members[m] = true
+	if _, known := b.members[m]; !known {
+		b.members[m] = true
+	}
 }
 
-func (b *book) known() []member {
+// takeMembers returns the workers that were met and not taken before.
+func (b *book) takeMembers() (met []member) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.Collect(maps.Keys(b.members))
+	for m, here := range b.members {
+		if here {
+			met = append(met, m)
+			b.members[m] = false
+		}
+	}
+	return met
 }
 
 // outcome notes the end of a call.
