@@ -86,6 +86,7 @@ const (
 	Endless                     // MaxSteps
 )
 
+// String returns the name of the kind in lower case.
 func (k FindingKind) String() string {
 	return [...]string{"failed", "panicked", "exited", "stuck", "endless"}[k]
 }

@@ -10,6 +10,7 @@ const (
 	Seed                  // the seed of what the run draws by itself, such as the order of a map
 )
 
+// String returns the label of the kind in a trace.
 func (k Kind) String() string { return [...]string{"next", "case", "seed"}[k] }
 
 // Choice is one decision that a run asks its Strategy for: a number from 0 to N-1. Number

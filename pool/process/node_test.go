@@ -34,16 +34,7 @@ func TestNodeWorker(t *testing.T) {
 			cfg.Stdio = stdio
 			cfg.FrameLimit = 1 << 20
 			w := start(t, cfg)
-			var pid int
-			if err := w.Call(t.Context(), "pid", nil, &pid); err != nil || pid != w.PID() {
-				t.Errorf("pid: got %d, error %v; want %d", pid, err, w.PID())
-			}
-			want := map[string]string{"text": strings.Repeat("größe ", 1<<16)}
-			var got map[string]string
-			if err := w.Call(t.Context(), "echo", want, &got); err != nil || got["text"] != want["text"] {
-				t.Errorf("echo of %d bytes: got %d, error %v", len(want["text"]), len(got["text"]), err)
-			}
-			checkSession(t, w)
+			checkDemo(t, w)
 			var remote *process.RemoteError
 			if err := w.Call(t.Context(), "absent", nil, nil); !errors.As(err, &remote) || remote.Code != process.CodeUnknownMethod {
 				t.Errorf("absent: got %v, want code %d", err, process.CodeUnknownMethod)

@@ -47,6 +47,21 @@ func TestPythonCommandNamesTheRealInterpreter(t *testing.T) {
 	}
 }
 
+// checkDemo holds a process to what the first methods of a demo do.
+func checkDemo(t *testing.T, w *process.Worker) {
+	t.Helper()
+	var pid int
+	if err := w.Call(t.Context(), "pid", nil, &pid); err != nil || pid != w.PID() {
+		t.Errorf("pid: got %d, error %v; want %d", pid, err, w.PID())
+	}
+	want := map[string]string{"text": strings.Repeat("größe ", 1<<16)}
+	var got map[string]string
+	if err := w.Call(t.Context(), "echo", want, &got); err != nil || got["text"] != want["text"] {
+		t.Errorf("echo of %d bytes: got %d, error %v", len(want["text"]), len(got["text"]), err)
+	}
+	checkSession(t, w)
+}
+
 func TestPythonDemo(t *testing.T) {
 	for _, stdio := range []bool{false, true} {
 		t.Run("stdio="+strconv.FormatBool(stdio), func(t *testing.T) {
@@ -54,16 +69,7 @@ func TestPythonDemo(t *testing.T) {
 			cfg.Stdio = stdio
 			cfg.FrameLimit = 1 << 20
 			w := start(t, cfg)
-			var pid int
-			if err := w.Call(t.Context(), "pid", nil, &pid); err != nil || pid != w.PID() {
-				t.Errorf("pid: got %d, error %v; want %d", pid, err, w.PID())
-			}
-			want := map[string]string{"text": strings.Repeat("größe ", 1<<16)}
-			var got map[string]string
-			if err := w.Call(t.Context(), "echo", want, &got); err != nil || got["text"] != want["text"] {
-				t.Errorf("echo of %d bytes: got %d, error %v", len(want["text"]), len(got["text"]), err)
-			}
-			checkSession(t, w)
+			checkDemo(t, w)
 			for range 3 {
 				if err := w.Ping(t.Context()); err != nil {
 					t.Error(err)
