@@ -174,6 +174,10 @@ func (c *conn) parseRemote(text []byte) (*RemoteError, error) {
 func (c *conn) deliver() {
 	c.frames.body, c.reply.body = c.reply.body, c.frames.body
 	c.mu.Lock()
+	if c.err != nil { // what the exchange came to is settled: a stop can bring an answer about
+		c.mu.Unlock()
+		return
+	}
 	abandoned := c.flight.abandoned
 	c.flight.first, c.flight.abandoned, c.flight.lent = 0, false, false
 	c.greeted, c.served = true, c.greeted

@@ -5,9 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/poolproof/poolproof/pool"
 	"github.com/poolproof/poolproof/pool/process"
 )
 
@@ -151,6 +155,48 @@ func TestStaleCancelsAndCreditsAreIgnored(t *testing.T) {
 			if err := w.Call(t.Context(), "echo", fmt.Sprint(i), &got); err != nil || got != fmt.Sprint(i) {
 				t.Fatalf("round %d: got %q, error %v", i, got, err)
 			}
+		}
+	})
+}
+
+// lastWord is a channel at whose close the worker answers, as one may whose call ends
+// because it is told to stop.
+type lastWord struct {
+	net.Conn
+	remote *script
+}
+
+func (l *lastWord) Close() error {
+	l.remote.result(`"late"`)
+	return l.Conn.Close()
+}
+
+func TestAnswerThatAStopBringsAboutReachesNobody(t *testing.T) {
+	cfg := process.Config{Dial: func(context.Context, pool.WorkerID) (io.ReadWriteCloser, error) {
+		host, remote := net.Pipe()
+		s := &script{Conn: remote, frames: process.NewFrameReader(remote, 1<<20)}
+		go func() {
+			s.next()
+			s.result(`{"protocol":1,"pid":1,"instance":"late","methods":[]}`)
+			s.next()
+			s.note("progress", `{"id":2}`)
+		}()
+		return &lastWord{host, s}, nil
+	}}
+	inBubble(t, cfg, func(t *testing.T, w *process.Worker) {
+		stopped := make(chan error, 1)
+		answer := ""
+		req := process.Request{Method: "m", Progress: func(json.RawMessage) {
+			go func() { stopped <- w.Stop(context.Background()) }()
+			synctest.Wait() // the stop and the answer come while this caller is busy
+		}}
+		err := w.Exchange(t.Context(), &req, &process.Reply{Result: &answer})
+		checkBroken(t, w, err, process.ErrStopped)
+		if answer != "" {
+			t.Errorf("got %q", answer)
+		}
+		if err := <-stopped; err != nil {
+			t.Errorf("Stop: %v", err)
 		}
 	})
 }
