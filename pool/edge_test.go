@@ -204,3 +204,65 @@ func TestEventsAndCountsWhileClosing(t *testing.T) {
 		}
 	})
 }
+
+// lateContext ends after its caller was granted a lease and before the caller looks.
+type lateContext struct {
+	context.Context
+	looks int
+	late  func()
+}
+
+func (c *lateContext) Err() error {
+	switch c.looks++; c.looks {
+	case 1:
+		return nil
+	case 2:
+		c.late()
+	}
+	return context.Canceled
+}
+
+// A grant is given back: the worker that it took and those that are idle besides are offered
+// to a waiter whose session that unbinds, and the one without bindings is preferred (I7).
+func TestGivenBackWorkerIsOneOfThoseThatAreIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := quick(3)
+		cfg.MinSize = 1
+		p := pooltest.New(t, cfg)
+		synctest.Wait()
+		acquire(t, p, "b").Release()
+		held := acquire(t, p, "b") // worker 1, bound to b
+		second, third := acquire(t, p, ""), acquire(t, p, "")
+		result := make(chan pool.Lease[pool.WorkerID], 1)
+		ctx := &lateContext{Context: context.Background(), late: func() {
+			second.Release() // idle; a is bound to worker 1
+			go func() {
+				lease, err := p.AcquireSession(t.Context(), "a")
+				if err != nil {
+					t.Error(err)
+				}
+				result <- lease
+			}()
+			synctest.Wait()
+		}}
+		gone := make(chan error, 1)
+		go func() {
+			_, err := p.AcquireSession(ctx, "a")
+			gone <- err
+		}()
+		synctest.Wait()
+		held.Release()
+		if err := <-gone; err == nil {
+			t.Fatal("the acquire whose context ended got a lease")
+		}
+		lease := <-result
+		if lease.WorkerID() != second.WorkerID() || !lease.Fresh() {
+			t.Errorf("session a got worker %d, fresh %t; want worker %d, which nobody is bound to", lease.WorkerID(), lease.Fresh(), second.WorkerID())
+		}
+		if live := p.Stat().Live(); live != 3 {
+			t.Errorf("%d workers live, want 3", live)
+		}
+		lease.Release()
+		third.Release()
+	})
+}

@@ -330,12 +330,17 @@ func (st *state) available(w *worker) {
 	if st.divert(w) {
 		return
 	}
-	if x := st.nextFor(w); x != nil {
-		st.serve(x, w)
-		return
+	if !st.rematch {
+		if x := st.nextFor(w); x != nil {
+			st.serve(x, w)
+			return
+		}
 	}
 	w.phase = idle
 	st.list(w)
+	if st.rematch { // some waiters may now use others that are idle, too
+		st.match(w)
+	}
 }
 
 // divert stops or tells w if it must not become idle now.
@@ -420,7 +425,7 @@ func (st *state) settle() {
 		}
 		if st.rematch {
 			st.rematch = false
-			st.match()
+			st.match(nil)
 		}
 	}
 	if st.closing {
@@ -438,14 +443,20 @@ func (st *state) settle() {
 	}
 }
 
-// match serves waiters in order of arrival while one may use an idle worker.
-func (st *state) match() {
+// match serves waiters in order of arrival while one may use an idle worker. added, unless
+// nil, has become idle just now: those who wait for it alone have not been served.
+func (st *state) match(added *worker) {
 	for st.waiting > 0 {
 		var first *waiter
 		for x := st.unbound.head; x != nil; x = x.next {
 			if st.choose(x.session) != nil {
 				first = x
 				break
+			}
+		}
+		if added != nil && added.phase == idle {
+			if own := added.waiters.head; own != nil && (first == nil || own.ticket < first.ticket) {
+				first = own
 			}
 		}
 		if first == nil {
