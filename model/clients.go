@@ -200,3 +200,33 @@ func (m *machine) release(op Op) {
 	}
 	w.phase, w.idle = phaseIdle, 0
 }
+
+// giveBack undoes a grant whose caller had given up when it learned of it.
+func (m *machine) giveBack(op Op) {
+	c := &m.s.clients[op.Client-1]
+	slot, id, revoked := c.worker, c.session, c.phase == clientRevoked
+	*c = client{}
+	if revoked {
+		return
+	}
+	w := &m.s.workers[slot]
+	w.holder = 0
+	// Under Strict a worker may have had more leases than are counted.
+	over := m.cfg.Affinity == Strict && int(w.leases) == m.cfg.MaxLeases
+	if w.leases > 0 && (!over || m.choose(2) == 0) {
+		w.leases--
+	}
+	if id != 0 && id == op.Session && m.s.isBound(id) && m.s.session(id).worker == slot {
+		w.bindings--
+		if m.s.hasWaiter(id) {
+			*m.s.session(id) = session{status: sessionUnbound}
+		} else {
+			m.forget(id)
+		}
+	}
+	if w.flags&flagRetired != 0 {
+		m.stop(slot)
+		return
+	}
+	w.phase, w.idle = phaseIdle, 0
+}

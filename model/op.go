@@ -34,6 +34,7 @@ const (
 	OpTold                   // Worker's SessionEnded returns nil
 	OpTellFailed             // Worker's SessionEnded returns an error, or panics
 	OpTick                   // one tick of time passes
+	OpGiveBack               // Client, whose context ended, gives back the lease that it was granted while it waited; Session: the one that the grant bound, if it bound one
 )
 
 // Op is one input of the machine. Fields that its kind does not name are zero.

@@ -4,7 +4,7 @@ package model
 // What [Config.Offer] leaves out may be possible all the same.
 func Enabled(cfg *Config, s *State, op Op) bool {
 	switch op.Kind {
-	case OpAcquire, OpTry, OpCancel, OpRelease, OpReleaseUnusable, OpDiscard:
+	case OpAcquire, OpTry, OpCancel, OpRelease, OpReleaseUnusable, OpDiscard, OpGiveBack:
 		return enabledClient(cfg, s, op)
 	case OpEndSession:
 		return op.Session >= 1 && int(op.Session) <= cfg.Sessions

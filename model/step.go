@@ -189,6 +189,8 @@ func (m *machine) do(op Op) {
 		m.leave(m.place(uint8(op.Client-1)), ReasonCancelled)
 	case OpRelease, OpReleaseUnusable, OpDiscard:
 		m.release(op)
+	case OpGiveBack:
+		m.giveBack(op)
 	case OpEndSession:
 		m.endSession(op.Session)
 	case OpRetire:

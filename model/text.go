@@ -36,6 +36,7 @@ var opForms = [...]opForm{
 	OpTold:            {"tell ok", "worker"},
 	OpTellFailed:      {"tell fails", "worker"},
 	OpTick:            {"tick", ""},
+	OpGiveBack:        {"give back", sessionOptional},
 }
 
 // eventForms says what events of a kind are called after the client or worker.
