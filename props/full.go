@@ -138,6 +138,9 @@ func (s *fullSubject[L, P]) Resize(least, most int) error         { return s.p.R
 func (s *fullSubject[L, P]) Shutdown(ctx context.Context) error   { return s.p.Shutdown(ctx) }
 func (s *fullSubject[L, P]) Close() error                         { return s.p.Close() }
 
+// unwrap returns the pool itself, which may have more methods.
+func (s *fullSubject[L, P]) unwrap() any { return s.p }
+
 func (s *fullSubject[L, P]) Tally() (Tally, bool) {
 	if s.tally == nil {
 		return Tally{}, false

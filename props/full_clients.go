@@ -11,9 +11,9 @@ import (
 
 // Operations beside those of the model. They change nothing, so the model need not know them.
 const (
-	fullOpStale = model.OpTick + 1 + iota // Client acquires, for Session or anonymously, with a context that is done
-	fullOpAgain                           // Client releases its last lease a second time
-	fullOps                               // how many kinds there are
+	fullOpStale = model.OpGiveBack + 1 + iota // Client acquires, for Session or anonymously, with a context that is done
+	fullOpAgain                               // Client releases its last lease a second time
+	fullOps                                   // how many kinds there are
 )
 
 // fullClient is one caller, who does one call at a time. Its fields belong to the machine's

@@ -33,6 +33,7 @@ type PoolTarget struct {
 	Report Reporter
 
 	choices *fullChooser
+	draws   *schedDrawer
 }
 
 // VerifyPool holds a pool to I1 to I18 with the fuller machine, in subtests:
@@ -42,16 +43,21 @@ type PoolTarget struct {
 //     waiter must be served, every worker be held, and closing leave nothing. No model.
 //   - Accounting: clients that run freely, and slow, failing and panicking hooks, judged
 //     by the factory's books. Not in real time.
+//   - Scheduled: clients, hooks and the moments at which contexts end are interleaved as a
+//     drawn schedule says; some order of what was done must fit the model. Not in real time.
 //
 // -rapid.checks and -rapid.steps set how much is done; a subtest that executed fewer
 // checks than asked for fails.
 func VerifyPool(t *testing.T, target PoolTarget) {
-	t.Logf("%s: the fuller machine. Not checked: Ready, Do, Observer, Logger, jitter, and schedules", target.Name)
+	t.Logf("%s: the fuller machine. Not checked: what Observer and Logger are told, and jitter", target.Name)
 	for _, property := range fullProperties() {
 		if target.RealTime && !property.realTime {
 			continue
 		}
 		t.Run(property.name, func(t *testing.T) { target.verify(t, property) })
+	}
+	if !target.RealTime {
+		t.Run(schedSubtest, target.verifyScheduled)
 	}
 }
 
