@@ -360,7 +360,7 @@ func (j *schedJudge) take(w *schedWay, events *model.Events) bool {
 			}
 		case model.EvRevoked:
 		case model.EvStartCancelled, model.EvCheckCancelled, model.EvTellCancelled:
-			if !w.owe(ev) {
+			if !w.answered(ev) && !w.owe(ev) {
 				return false
 			}
 		default:

@@ -44,6 +44,16 @@ func (w *schedWay) count(ev model.Event) (n int) {
 	return n
 }
 
+// answered tells whether the hook whose context ends has ended before: nobody sees that.
+func (w *schedWay) answered(ev model.Event) bool {
+	for i := range w.answers {
+		if schedCancelled(w.answers[i]) == ev {
+			return true
+		}
+	}
+	return false
+}
+
 // settle takes note that an event has been shown, if it was owed.
 func (w *schedWay) settle(ev model.Event) {
 	for i := range w.owed {
