@@ -118,7 +118,10 @@ func (s *Scheduler) decideLocked() (*Task, verdict) {
 		}
 		return nil, idle
 	}
-	c := Choice{Kind: NextTask, N: len(enabled), Tasks: enabled, Continue: enabled[0] == s.last && !s.ticked}
+	c := Choice{
+		Kind: NextTask, N: len(enabled), Tasks: enabled,
+		Continue: enabled[0] == s.last && !s.ticked, Holds: s.last != nil && s.last.locks > 0,
+	}
 	if !s.opts.IdleTimeOnly && !s.fruitless && !s.endingLocked() {
 		c.Time = true
 		c.N++
@@ -220,6 +223,12 @@ func (s *Scheduler) dispatchLocked(t *Task) {
 	s.current, s.last = t, t
 	s.ticked, s.fruitless = false, false
 	e := &t.next
+	switch e.op {
+	case OpLock, OpRLock:
+		t.locks++
+	case OpUnlock, OpRUnlock:
+		t.locks = max(0, t.locks-1) // TryLock is not counted
+	}
 	t.calm++
 	s.dry++
 	s.wroteLocked(t, e.op.info().effect)

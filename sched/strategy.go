@@ -21,10 +21,12 @@ type Choice struct {
 
 	// For NextTask alone. The tasks that can go on, the one that ran last first if it is
 	// among them (Continue), the others by identity. If Time is set there is one more
-	// number, the last: let time pass. Tasks is valid during the call only.
+	// number, the last: let time pass. Tasks is valid during the call only. Holds says that
+	// the task that ran last has a mutex locked: others get little done before it goes on.
 	Tasks    []*Task
 	Continue bool
 	Time     bool
+	Holds    bool
 }
 
 // Preempts tells whether choosing i costs a preemption: the task that ran last could go

@@ -39,6 +39,7 @@ type Task struct {
 	calm    int         // points since it changed something
 	yielded bool        // called Gosched, and no other task has stepped since
 	spawned int         // how many children it has
+	locks   int         // mutexes that it has locked
 
 	dying bool // written before wake is sent on, read after it is received
 }
