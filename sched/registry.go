@@ -43,8 +43,14 @@ func Here() *Task {
 }
 
 // adopt makes the calling goroutine, which has that number, a task if it is in the bubble
-// of a run.
+// of a run. If it was started by a task, it is that task's child.
 func adopt(id int64) *Task {
+	registry.mu.RLock()
+	from := registry.tasks[goid.Parent()]
+	registry.mu.RUnlock()
+	if from != nil { // a goroutine stays in the bubble of the one that started it
+		return from.s.adopt(id, from)
+	}
 	bubble := goid.Bubble()
 	registry.mu.Lock()
 	s := registry.bubbles[bubble]
@@ -61,7 +67,7 @@ func adopt(id int64) *Task {
 		return nil
 	}
 	registry.mu.Unlock()
-	return s.adopt(id)
+	return s.adopt(id, nil)
 }
 
 // enroll makes the calling goroutine known as t.

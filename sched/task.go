@@ -1,7 +1,6 @@
 package sched
 
 import (
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -209,13 +208,9 @@ func (r *Reservation) Run(fn func()) {
 	t.run(fn)
 }
 
-// adopt makes the calling goroutine a task that was not started through Go. If it was
-// started by a task, it is that task's child.
-func (s *Scheduler) adopt(id int64) *Task {
-	parent := parentHere()
-	registry.mu.RLock()
-	from := registry.tasks[parent]
-	registry.mu.RUnlock()
+// adopt makes the calling goroutine a task that was not started through Go, the child of
+// from unless that is nil or of another run.
+func (s *Scheduler) adopt(id int64, from *Task) *Task {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over {
@@ -232,22 +227,6 @@ func (s *Scheduler) adopt(id int64) *Task {
 	s.goids = append(s.goids, id)
 	enroll(id, t)
 	return t
-}
-
-// parentHere returns the number of the goroutine that started the calling one, or 0.
-func parentHere() int64 {
-	buf := make([]byte, 16<<10)
-	text := string(buf[:runtime.Stack(buf, false)])
-	at := strings.LastIndex(text, " in goroutine ")
-	if at < 0 {
-		return 0
-	}
-	digits, _, _ := strings.Cut(text[at+len(" in goroutine "):], "\n")
-	id, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil {
-		return 0
-	}
-	return id
 }
 
 // Point is a scheduling point: the calling task stops before what it is about to do to

@@ -27,10 +27,15 @@ func Get() int64 {
 }
 
 // Bubble returns the number of the testing/synctest bubble that the calling goroutine is
-// in, or 0. It is slow.
+// in, or 0. It is slow: it asks a goroutine that it starts, which is in the same bubble, and
+// has a short stack to print.
 func Bubble() int64 {
-	_, bubble := Parse(header())
-	return bubble
+	answer := make(chan int64)
+	go func() {
+		_, bubble := Parse(header())
+		answer <- bubble
+	}()
+	return <-answer
 }
 
 // header returns the first line of the calling goroutine's stack.
@@ -60,23 +65,59 @@ func Parse(header []byte) (id, bubble int64) {
 	return id, bubble
 }
 
-// offset is where the number stands in the descriptor, 0 if that is not known. It is
-// written once, before main, and never again.
-var offset = find()
+// Parent returns the number of the goroutine that started the calling one, 0 if it is not
+// known. Where it stands in the descriptor is found out like the goroutine's own number.
+func Parent() int64 {
+	if offsetOfParent != 0 {
+		return int64(word(offsetOfParent))
+	}
+	return ParseParent(stack())
+}
 
-// find returns the only place in the descriptor that holds the goroutine's number for
-// each of a few goroutines; 0 if there is none, or more than one.
-func find() uintptr {
+// stack returns what runtime.Stack prints for the calling goroutine.
+func stack() []byte {
+	buf := make([]byte, 16<<10)
+	return buf[:runtime.Stack(buf, false)]
+}
+
+// ParseParent reads the end of a stack, such as "created by main.main in goroutine 1".
+func ParseParent(stack []byte) int64 {
+	const mark = " in goroutine "
+	at := bytes.LastIndex(stack, []byte(mark))
+	if at < 0 {
+		return 0
+	}
+	digits, _, _ := bytes.Cut(stack[at+len(mark):], []byte("\n"))
+	id, err := strconv.ParseInt(string(digits), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return id
+}
+
+// offset is where the number stands in the descriptor, offsetOfParent where that of the
+// goroutine does which started it; 0 if that is not known. They are written once, before
+// main, and never again.
+var (
+	offset         = find(func() int64 { id, _ := Parse(header()); return id })
+	offsetOfParent = find(func() int64 { return ParseParent(stack()) })
+)
+
+// find returns the only place in the descriptor that holds the number that asked returns
+// for each of a few goroutines; 0 if there is none, or more than one.
+func find(asked func() int64) uintptr {
 	if !supported {
 		return 0
 	}
 	const goroutines = 5
 	found := make(chan map[uintptr]bool)
-	for range goroutines {
-		go func() { found <- places() }()
+	for range goroutines { // each started by another
+		go func() {
+			go func() { found <- places(asked()) }()
+		}()
 	}
-	common := places()
-	for range goroutines {
+	common := <-found
+	for range goroutines - 1 {
 		these := <-found
 		for at := range common {
 			if !these[at] {
@@ -96,9 +137,8 @@ func find() uintptr {
 // searched is how much of the descriptor is looked at; it is larger than that.
 const searched = 320
 
-// places returns where in the descriptor of the calling goroutine its number stands.
-func places() map[uintptr]bool {
-	id, _ := Parse(header())
+// places returns where in the descriptor of the calling goroutine id stands.
+func places(id int64) map[uintptr]bool {
 	at := map[uintptr]bool{}
 	for i := uintptr(8); i < searched; i += 8 {
 		if int64(word(i)) == id {

@@ -64,3 +64,21 @@ func BenchmarkGet(b *testing.B) {
 		Get()
 	}
 }
+
+func TestParentIsWhatTheRuntimePrints(t *testing.T) {
+	if supported && offsetOfParent == 0 {
+		t.Fatal("the parent's number was not found in the descriptor")
+	}
+	var wg sync.WaitGroup
+	for range 200 {
+		wg.Go(func() {
+			me := Get()
+			child := make(chan int64, 2)
+			go func() { child <- Parent(); child <- ParseParent(stack()) }()
+			if got, printed := <-child, <-child; got != me || printed != me {
+				t.Errorf("Parent() = %d, the stack says %d, want %d", got, printed, me)
+			}
+		})
+	}
+	wg.Wait()
+}
