@@ -20,6 +20,8 @@ type Finding struct {
 	Checks  int    // how many checks passed before
 	Length  int    // how many operations the shrunk script has
 	Script  string
+
+	Preemptions int // of the shrunk schedule, if the subtest is Scheduled
 }
 
 // Hunt runs the subtests of VerifyPool on a pool that is expected to be wrong, one after

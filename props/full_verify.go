@@ -34,6 +34,7 @@ type PoolTarget struct {
 
 	choices *fullChooser
 	draws   *schedDrawer
+	able    *schedAbilities
 }
 
 // VerifyPool holds a pool to I1 to I18 with the fuller machine, in subtests:

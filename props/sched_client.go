@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/poolproof/poolproof/model"
@@ -18,6 +19,10 @@ func (r *schedRun) client(c *schedClient, ops []schedOp) {
 		if op.verb == schedPause {
 			time.Sleep(time.Duration(op.n) * fullTick)
 		}
+		if op.verb == schedMeet {
+			r.meet(c)
+			continue
+		}
 		sched.Point(op.String())
 		r.mu.Lock()
 		winding := r.winding
@@ -30,6 +35,22 @@ func (r *schedRun) client(c *schedClient, ops []schedOp) {
 	r.mu.Lock()
 	c.over = true
 	r.mu.Unlock()
+}
+
+// meet waits for the other clients.
+func (r *schedRun) meet(c *schedClient) {
+	r.mu.Lock()
+	c.met = true
+	r.mu.Unlock()
+	r.s.Until("meet", func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if !r.gone && !slices.ContainsFunc(r.clients, func(c schedClient) bool { return !c.met && !c.over }) {
+			r.gone = true
+			r.met()
+		}
+		return r.gone
+	})
 }
 
 // perform does one operation, if it makes sense now.
@@ -177,20 +198,19 @@ func (r *schedRun) acquire(c *schedClient, op schedOp) {
 		r.refused(c, op, err)
 		return
 	}
-	revoked := lease.Revoked()
 	held := lease.Worker()
 	r.returned(c, func(call *schedCall) {
 		c.lease, c.held, c.worker = lease, held, lease.WorkerID()
-		r.granted(c, call, revoked)
+		r.granted(c, call)
 		call.token, call.fresh = uint64(lease.Token()), lease.Fresh()
 		r.books.tokens = append(r.books.tokens, lease.Token())
 	})
 }
 
 // granted enters a grant in the call and the books. The caller holds the lock.
-func (r *schedRun) granted(c *schedClient, call *schedCall, revoked bool) {
+func (r *schedRun) granted(c *schedClient, call *schedCall) {
 	call.granted, call.worker = true, model.Worker(c.worker)
-	if !revoked {
+	if !r.books.forced { // else it may have been revoked on the way
 		r.books.granted(c.worker, c.number)
 	}
 	if c.held == nil || c.held.ID != c.worker {
@@ -294,7 +314,7 @@ func (r *schedRun) inDo(c *schedClient, op schedOp, w *FullWorker) error {
 	r.returned(c, func(call *schedCall) {
 		c.held, c.worker = w, w.ID
 		call.blind = true
-		r.granted(c, call, r.closed())
+		r.granted(c, call)
 	})
 	sched.Point("in do")
 	form := model.Op{Kind: model.OpRelease}
@@ -317,9 +337,6 @@ func (r *schedRun) inDo(c *schedClient, op schedOp, w *FullWorker) error {
 	}
 	return nil
 }
-
-// closed tells whether leases may have been revoked. The caller holds the lock.
-func (r *schedRun) closed() bool { return r.books.forced }
 
 // resize resizes.
 func (r *schedRun) resize(c *schedClient, op schedOp) {

@@ -29,6 +29,8 @@ const (
 	schedMaxOwed    = 16
 	// schedMostWays is how many ways the judge follows at once. More are no verdict.
 	schedMostWays = 20_000
+	// schedFewWays is how many are compared one by one.
+	schedFewWays = 24
 )
 
 // schedWay is one way in which the pool can have come to where it is. Ways can be compared.
@@ -52,7 +54,7 @@ type schedJudge struct {
 
 	spare []schedWay
 	todo  []schedWay
-	seen  map[schedWay]struct{}
+	seen  map[schedWay]struct{} // all of todo once there are many
 	next  []model.Next
 	steps int
 }
@@ -90,7 +92,7 @@ func (v *schedVerdict) Error() string {
 
 // judge returns why no order of the log's operations fits the model, nil if one does.
 func (l *schedLog) judge(cfg *model.Config) error {
-	j := &schedJudge{cfg: cfg, log: l, givenUp: make([]bool, len(l.calls)), begins: map[model.Event]int{}, seen: map[schedWay]struct{}{}}
+	j := &schedJudge{cfg: cfg, log: l, givenUp: make([]bool, len(l.calls)), begins: map[model.Event]int{}, todo: make([]schedWay, 0, schedFewWays)}
 	for i := range l.entries {
 		if e := &l.entries[i]; e.kind == schedHookBegan {
 			j.begins[e.hook]++
@@ -171,19 +173,19 @@ func (j *schedJudge) need(satisfied func(*schedWay) bool) bool {
 	}
 	found := j.spare[:0]
 	j.todo = append(j.todo[:0], j.ways...)
-	clear(j.seen)
+	j.seen = nil
 	for n := 0; n < len(j.todo); n++ {
-		w := j.todo[n]
-		if satisfied(&w) {
-			if !slices.Contains(found, w) {
-				found = append(found, w)
+		w := &j.todo[n] // stays what it is, even if todo moves
+		if satisfied(w) {
+			if !slices.Contains(found, *w) {
+				found = append(found, *w)
 			}
 			continue
 		}
 		if n >= schedMostWays {
 			return false
 		}
-		j.expand(&w)
+		j.expand(w)
 	}
 	if len(found) == 0 {
 		return false
@@ -217,11 +219,23 @@ func (j *schedJudge) unite() {
 
 // push adds a way to go on from.
 func (j *schedJudge) push(w *schedWay) {
-	if _, known := j.seen[*w]; known {
+	switch {
+	case len(j.todo) < schedFewWays:
+		if slices.Contains(j.todo, *w) {
+			return
+		}
+		j.todo = append(j.todo, *w)
 		return
+	case j.seen == nil:
+		j.seen = make(map[schedWay]struct{}, 2*len(j.todo))
+		for i := range j.todo {
+			j.seen[j.todo[i]] = struct{}{}
+		}
 	}
-	j.seen[*w] = struct{}{}
-	j.todo = append(j.todo, *w)
+	if _, known := j.seen[*w]; !known {
+		j.seen[*w] = struct{}{}
+		j.todo = append(j.todo, *w)
+	}
 }
 
 // expand pushes every way that is one step further than w.
@@ -478,18 +492,4 @@ func (j *schedJudge) matches(w *schedWay, seen *schedStill) bool {
 		ended++
 	}
 	return ended == len(seen.ended)
-}
-
-// schedCancelled is the event that says that the context of the hook which gave that answer ended.
-func schedCancelled(answer model.Op) model.Event {
-	ev := model.Event{Worker: answer.Worker}
-	switch answer.Kind {
-	case model.OpStarted, model.OpStartFailed:
-		ev.Kind = model.EvStartCancelled
-	case model.OpChecked, model.OpCheckFailed:
-		ev.Kind = model.EvCheckCancelled
-	case model.OpTold, model.OpTellFailed:
-		ev.Kind = model.EvTellCancelled
-	}
-	return ev
 }

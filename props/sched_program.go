@@ -33,13 +33,14 @@ const (
 	schedReady                       //
 	schedClose                       //
 	schedShutdown                    //
+	schedMeet                        // wait until every client has come here, or has ended, or waits for one that is here
 	schedVerbs                       // how many there are
 )
 
 func (v schedVerb) String() string {
 	return [...]string{
 		"acquire", "release", "pause", "try", "discard", "unusable", "do", "do-error", "do-panic", "do-goexit",
-		"again", "end", "retire", "resize", "stat", "ready", "close", "shutdown",
+		"again", "end", "retire", "resize", "stat", "ready", "close", "shutdown", "meet",
 	}[v]
 }
 
@@ -215,6 +216,13 @@ func (p *schedProgram) length() int {
 	return n
 }
 
+// meets tells whether clients meet.
+func (p *schedProgram) meets() bool {
+	return slices.ContainsFunc(p.clients, func(ops []schedOp) bool {
+		return slices.ContainsFunc(ops, func(o schedOp) bool { return o.verb == schedMeet })
+	})
+}
+
 // clone returns a copy that can be changed.
 func (p *schedProgram) clone() *schedProgram {
 	c := &schedProgram{cfg: p.cfg, observed: p.observed, hooks: slices.Clone(p.hooks)}
@@ -301,6 +309,10 @@ func parseSchedScript(text string) (*schedScript, error) {
 	}
 	if p.cfg == nil {
 		return nil, errors.New("no line begins with config")
+	}
+	p.cfg.Clients = max(p.cfg.Clients, len(p.clients))
+	for _, o := range slices.Concat(p.clients...) {
+		p.cfg.Sessions = max(p.cfg.Sessions, int(o.session))
 	}
 	return s, nil
 }

@@ -21,6 +21,7 @@ type schedRun struct {
 	subject Subject
 	s       *sched.Scheduler
 	began   time.Time
+	met     func() // called when those who meet go on
 
 	// guarded by fullFactory.mu
 	log     schedLog
@@ -28,6 +29,7 @@ type schedRun struct {
 	running []schedRunning      // hooks
 	nth     [schedHookKinds]int // hooks called so far
 	winding bool                // clients begin nothing more
+	gone    bool                // those who met have gone on
 }
 
 // schedClient is one client. Its fields belong to its task, and to the root at rest, but
@@ -44,6 +46,7 @@ type schedClient struct {
 	cancel context.CancelCauseFunc
 	ended  bool // cancel has been called
 	over   bool // its program has been done
+	met    bool // it has come to a meeting
 }
 
 // schedRunning is a hook that has been called and has not returned.
@@ -81,11 +84,14 @@ func newSchedRun(target *PoolTarget, program *schedProgram) *schedRun {
 	}
 	r.log.timed = true
 	r.log.entries = make([]schedEntry, 0, 64)
+	r.log.calls = make([]schedCall, 0, 16)
+	r.running = make([]schedRunning, 0, 8)
 	r.clients = make([]schedClient, program.cfg.Clients)
 	for i := range r.clients {
 		r.clients[i].number = model.Client(i + 1)
 	}
 	r.loose = r.hook
+	r.met = func() {}
 	return r
 }
 
@@ -116,9 +122,7 @@ func (r *schedRun) enterLocked(e schedEntry) { r.log.add(time.Since(r.began), e)
 
 // hook is what every hook of the pool's workers does.
 func (r *schedRun) hook(ctx context.Context, began model.Event) fullHow {
-	kind := map[model.EventKind]schedHookKind{
-		model.EvStartBegun: schedStart, model.EvStopBegun: schedStop, model.EvCheckBegun: schedCheck, model.EvTellBegun: schedTell,
-	}[began.Kind]
+	kind := schedHookOf(began.Kind)
 	r.mu.Lock()
 	r.nth[kind]++
 	n := r.nth[kind]
@@ -141,6 +145,19 @@ func (r *schedRun) hook(ctx context.Context, began model.Event) fullHow {
 	r.running[mine].done = true
 	r.enterLocked(schedEntry{kind: schedHookEnded, answer: answer, cancelled: kind != schedStop && ctx.Err() != nil})
 	return plan.how
+}
+
+// schedHookOf says which hook begins with an event.
+func schedHookOf(began model.EventKind) schedHookKind {
+	switch began {
+	case model.EvStartBegun:
+		return schedStart
+	case model.EvStopBegun:
+		return schedStop
+	case model.EvCheckBegun:
+		return schedCheck
+	}
+	return schedTell
 }
 
 var (
@@ -187,6 +204,16 @@ func (r *schedRun) body(s *sched.Scheduler) error {
 	}
 	if err := r.still(); err != nil {
 		return err
+	}
+	r.mu.Lock()
+	apart := !r.gone
+	r.gone = true // some wait for those who have met
+	r.met()
+	r.mu.Unlock()
+	if apart {
+		if err := r.still(); err != nil {
+			return err
+		}
 	}
 	for i := range schedMostPauses {
 		if pausing, waiting := r.unfinished(); !pausing && (!waiting || i >= schedPatience) {

@@ -3,12 +3,14 @@ package props
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
 
+	"github.com/poolproof/poolproof/model"
 	"github.com/poolproof/poolproof/sched"
 )
 
@@ -29,14 +31,19 @@ func (t *PoolTarget) schedTest(tt *testing.T, program *schedProgram, options sch
 	left := schedBubble(tt, func() {
 		f.result = sched.Run(options, func(s *sched.Scheduler) error {
 			f.run = newSchedRun(t, program)
+			if w, ok := options.Strategy.(*schedWalk); ok {
+				f.run.met = func() { w.meets = false }
+			}
 			return f.run.judged(s)
 		})
 	})
 	f.script.schedule = f.result.Schedule
 	switch finding := f.result.Finding; {
-	case finding == nil && left:
-		f.err = errors.New("I13: goroutines remain")
 	case finding == nil:
+		f.err = f.run.log.judge(program.cfg)
+		if f.err == nil && left {
+			f.err = errors.New("I13: goroutines remain")
+		}
 	case finding.Kind == sched.Failed:
 		f.err = finding.Err
 	default:
@@ -76,10 +83,11 @@ func schedBubble(t *testing.T, fn func()) (left bool) {
 	return false
 }
 
-// judged runs the program and says what is wrong.
+// judged runs the program and says what is wrong, by the log if that shows it. The log of a
+// run in which nothing else is wrong is judged later.
 func (r *schedRun) judged(s *sched.Scheduler) error {
 	failed := r.body(s)
-	if errors.Is(failed, errFullOpen) {
+	if failed == nil || errors.Is(failed, errFullOpen) {
 		return failed
 	}
 	r.mu.Lock()
@@ -87,9 +95,7 @@ func (r *schedRun) judged(s *sched.Scheduler) error {
 		failed = err
 	}
 	r.mu.Unlock()
-	if failed != nil {
-		r.abandon()
-	}
+	r.abandon()
 	return failed
 }
 
@@ -179,13 +185,15 @@ const schedSubtest = "Scheduled"
 // searchSchedules runs drawn programs under drawn schedules until one breaks a promise.
 // Rapid does not shrink it: it would not know what a preemption is.
 func (t *PoolTarget) searchSchedules(tt *testing.T, tb rapid.TB) (found *schedFound, traffic schedTraffic) {
+	// One task runs at a time: more processors only pass it to and fro.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	rapid.Check(tb, func(rt *rapid.T) {
 		if found != nil || genLate(tt) {
 			return
 		}
-		d := t.drawer(rt)
-		program := d.program(t.schedConfig(rt))
-		f := t.schedTest(tt, program, sched.Options{Strategy: sched.NewDrawn(d.draw)})
+		d := t.drawer(tt, rt)
+		program, strategy := d.next(func() *model.Config { return t.schedConfig(rt) })
+		f := t.schedTest(tt, program, sched.Options{Strategy: strategy})
 		traffic.add(f)
 		if f.err != nil {
 			found = f

@@ -150,3 +150,17 @@ func (c *schedCall) rule() string {
 	}
 	return "I7"
 }
+
+// schedCancelled is the event that says that the context of the hook which gave that answer ended.
+func schedCancelled(answer model.Op) model.Event {
+	ev := model.Event{Worker: answer.Worker}
+	switch answer.Kind {
+	case model.OpStarted, model.OpStartFailed:
+		ev.Kind = model.EvStartCancelled
+	case model.OpChecked, model.OpCheckFailed:
+		ev.Kind = model.EvCheckCancelled
+	case model.OpTold, model.OpTellFailed:
+		ev.Kind = model.EvTellCancelled
+	}
+	return ev
+}
