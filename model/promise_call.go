@@ -37,6 +37,9 @@ func (s *PromiseState) began(e *PromiseEvent) *PromiseViolation {
 	}
 	for i := range s.open { // what those under way could have had may now go to this call
 		s.open[i].room, s.open[i].preferred = false, 0
+		if e.Op == PromiseAcquire { // which may be in the queue first
+			s.open[i].ahead++
+		}
 	}
 	s.open = append(s.open, c)
 	return nil
@@ -223,7 +226,7 @@ func (s *PromiseState) lost(c *promiseCall) *PromiseViolation {
 	case r == nil:
 		return promiseBroken("I8", "client %d: told that session %s is lost, which had no resource", c.Client, c.Session)
 	case r.phase == promiseAlive && !r.discarded:
-		s.losses = append(s.losses, promiseLoss{c.Client, c.Session, r.id})
+		s.losses = append(s.losses, promiseLoss{client: c.Client, session: c.Session, resource: r.id})
 	}
 	return nil
 }
@@ -233,7 +236,11 @@ func (s *PromiseState) lostAtRest() *PromiseViolation {
 	losses := s.losses
 	s.losses = nil
 	for _, l := range losses {
-		if r := s.resource(l.resource); r.phase == promiseAlive && !r.discarded && !s.forced && !s.cfg.Loose {
+		switch r := s.resource(l.resource); {
+		case r.phase != promiseAlive || r.discarded || s.forced || s.cfg.Loose:
+		case l.to > 0:
+			return promiseBroken("I8", "client %d: session %s moved from resource %d, which lives, to %d", l.client, l.session, r.id, l.to)
+		default:
 			return promiseBroken("I8", "client %d: told that session %s is lost, but its resource lives", l.client, l.session)
 		}
 	}

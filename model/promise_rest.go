@@ -105,7 +105,7 @@ func (s *PromiseState) affine(c *promiseCall, r *promiseResource) *PromiseViolat
 		return promiseBroken("I8", "client %d: session %s moved from resource %d to %d", c.Client, c.Session, own.id, r.id)
 	case PromiseSticky:
 		if alive {
-			return promiseBroken("I8", "client %d: session %s moved from resource %d, which lives, to %d", c.Client, c.Session, own.id, r.id)
+			s.losses = append(s.losses, promiseLoss{client: c.Client, session: c.Session, resource: own.id, to: r.id})
 		}
 	case PromisePrefer:
 		if alive && c.preferred == own.id && own.holder == 0 && c.rests == s.rests {

@@ -20,7 +20,7 @@ type PromiseState struct {
 	open      []promiseCall     // calls that have not returned
 	sessions  map[string]*promiseSession
 	granted   []promiseCall // acquires granted since the last rest
-	losses    []promiseLoss // told of since the last rest
+	losses    []promiseLoss // noticed since the last rest
 
 	alive    int // being created, created and not yet destroyed
 	held     int // leases out
@@ -50,12 +50,14 @@ type PromiseState struct {
 	restInFlight int // hooks running at the last rest
 }
 
-// promiseLoss is a loss of a session that a client was told of. The caller may hear of it
-// before the resource's destruction begins, so it is judged at the next rest.
+// promiseLoss is a loss of a session that a client was told of, or noticed as its session
+// had moved. The caller may hear of it before the resource's destruction begins, so it is
+// judged at the next rest.
 type promiseLoss struct {
 	client   int
 	session  string
 	resource uint64
+	to       uint64 // where it has moved; 0: it is lost
 }
 
 type promiseResource struct {
@@ -88,7 +90,7 @@ type promiseCall struct {
 	parked       int    // first rest at which it waited and no create ran; 0: none
 	reset        int    // resetDone when it began
 	failures     int    // failures when it began
-	ahead        int    // acquires under way when it began
+	ahead        int    // acquires under way when it began, and those begun since
 	cancelled    bool   // its context has ended
 	late         bool   // a close had returned
 	room         bool   // nothing moved and there was capacity

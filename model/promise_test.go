@@ -81,6 +81,8 @@ func TestPromiseRules(t *testing.T) {
 	moved := promiseJoin(session(1), promiseMade(1), promiseGot(1, 1), session(2), promiseMade(2), promiseGot(2, 2))
 	told := promiseJoin(session(1), promiseMade(1), promiseGot(1, 1), promiseBack(3, 1, PromiseRelease, 1), promiseEnd(3, PromiseGranted),
 		session(2), promiseEnd(2, PromiseSessionLost))
+	stale := promiseJoin(session(1), promiseMade(1), promiseGot(1, 1), promiseBack(3, 1, PromiseRelease, 1), promiseEnd(3, PromiseGranted),
+		session(2), promiseMade(2), promiseGot(2, 2))
 	reset := promiseJoin(leased(1, 1), promiseBack(2, 1, PromiseRelease, 1), promiseEnd(2, PromiseGranted),
 		promiseCallOf(3, PromiseReset), promiseEnd(3, PromiseGranted), promiseCallOf(4, PromiseAcquire), promiseGot(4, 1))
 	late := PromiseEvent{Kind: PromiseCallBegan, Call: 3, Client: 3, At: time.Hour}
@@ -113,6 +115,10 @@ func TestPromiseRules(t *testing.T) {
 		{"told of a loss that is none", PromiseSpec{Affinity: PromiseStrict}, promiseJoin(told, promiseRest(0)), "I8"},
 		{"told of a loss before the end", PromiseSpec{Affinity: PromiseStrict}, promiseJoin(told, promiseHook(PromiseDestroyBegan, 1), promiseRest(0)), ""},
 		{"session moved, not promised", PromiseSpec{}, moved, ""},
+		{"sticky session moved", PromiseSpec{Affinity: PromiseSticky}, promiseJoin(moved, promiseRest(0)), "I8"},
+		{"sticky session moved before the end", PromiseSpec{Affinity: PromiseSticky}, promiseJoin(stale, promiseHook(PromiseDestroyBegan, 1), promiseRest(0)), ""},
+		{"refused by a full queue", PromiseSpec{MaxWaiters: 1}, promiseJoin(leased(1, 1), promiseCallOf(2, PromiseAcquire), promiseCallOf(3, PromiseAcquire), promiseEnd(2, PromiseRefused)), ""},
+		{"refused by a queue with room", PromiseSpec{MaxWaiters: 2}, promiseJoin(leased(1, 1), promiseCallOf(2, PromiseAcquire), promiseCallOf(3, PromiseAcquire), promiseEnd(2, PromiseRefused)), "I7"},
 		{"create failed for no reason", PromiseSpec{}, promiseJoin(promiseCallOf(1, PromiseAcquire), promiseEnd(1, PromiseCreateFailed)), "I10"},
 		{"create failed", PromiseSpec{}, promiseJoin(promiseCallOf(1, PromiseAcquire), promiseHook(PromiseCreateBegan, 1), failed, promiseEnd(1, PromiseCreateFailed), promiseRest(0)), ""},
 		{
