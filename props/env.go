@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/poolproof/poolproof/model"
+	"github.com/poolproof/poolproof/sched"
 )
 
 // Env is the factory of a target's resources. It does what the plan of the run says
@@ -51,6 +52,11 @@ const (
 )
 
 func (h genHook) String() string { return [...]string{"create", "destroy", "check"}[h] }
+
+// goesOn labels the point after a hook has waited.
+func (h genHook) goesOn() string {
+	return [...]string{"create goes on", "destroy goes on", "check goes on"}[h]
+}
 
 // genPlan is what one hook will do.
 type genPlan struct {
@@ -126,7 +132,7 @@ func (e *Env) Create(ctx context.Context) (*Resource, error) {
 	plan, gate := e.planLocked(genCreate, r.id)
 	e.mu.Unlock()
 
-	how, err := e.perform(ctx, plan, gate)
+	how, err := e.perform(ctx, genCreate, plan, gate)
 	if err == nil && ctx.Err() != nil && plan.how == genPrompt {
 		err = context.Cause(ctx)
 	}
@@ -158,7 +164,7 @@ func (e *Env) Destroy(r *Resource) {
 	e.logLocked(model.PromiseEvent{Kind: model.PromiseDestroyBegan, Resource: id})
 	plan, gate := e.planLocked(genDestroy, id)
 	e.mu.Unlock()
-	how, _ := e.perform(context.Background(), plan, gate)
+	how, _ := e.perform(context.Background(), genDestroy, plan, gate)
 	e.log(model.PromiseEvent{Kind: model.PromiseDestroyEnded, Resource: id, Failed: how == genPanics})
 	if how == genPanics {
 		panic(fmt.Errorf("destroy %d panics: %w", id, ErrInjected))
@@ -176,7 +182,7 @@ func (e *Env) Check(r *Resource) error {
 	e.logLocked(model.PromiseEvent{Kind: model.PromiseCheckBegan, Resource: id})
 	plan, gate := e.planLocked(genCheck, id)
 	e.mu.Unlock()
-	how, _ := e.perform(context.Background(), plan, gate)
+	how, _ := e.perform(context.Background(), genCheck, plan, gate)
 	e.log(model.PromiseEvent{Kind: model.PromiseCheckEnded, Resource: id, Failed: how == genFail || how == genPanics})
 	switch how {
 	case genPanics:
@@ -230,21 +236,28 @@ func (e *Env) planLocked(h genHook, id uint64) (genPlan, *genGate) {
 }
 
 // perform does what the plan says and returns how the hook ends: genPrompt, genFail or
-// genPanics, or an error if its context ended it.
-func (e *Env) perform(ctx context.Context, plan genPlan, gate *genGate) (genHow, error) {
+// genPanics, or an error if its context ended it. Under a scheduler it stops at its
+// beginning, which is its end too if nothing comes in between, and after what took time.
+func (e *Env) perform(ctx context.Context, h genHook, plan genPlan, gate *genGate) (genHow, error) {
+	sched.Point(h.String())
 	switch plan.how {
 	case genGated:
-		return <-gate.open, nil
+		how := <-gate.open
+		sched.Point(h.goesOn())
+		return how, nil
 	case genGateCtx:
 		select {
 		case how := <-gate.open:
+			sched.Point(h.goesOn())
 			return how, nil
 		case <-ctx.Done():
 			e.forget(gate)
+			sched.Point(h.goesOn())
 			return genPrompt, context.Cause(ctx)
 		}
 	case genSlow:
 		time.Sleep(plan.slow)
+		sched.Point(h.goesOn())
 		return genPrompt, nil
 	case genNever:
 		select {}

@@ -21,7 +21,8 @@ type Finding struct {
 	Length  int    // how many operations the shrunk script has
 	Script  string
 
-	Preemptions int // of the shrunk schedule, if the subtest is Scheduled
+	Preemptions  int  // of the shrunk schedule, if the subtest is Scheduled
+	Instrumented bool // HuntTarget: the pool has scheduling points of its own
 }
 
 // Hunt runs the subtests of VerifyPool on a pool that is expected to be wrong, one after

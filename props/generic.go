@@ -26,6 +26,9 @@ type genRun struct {
 	used    map[string]bool // sessions acquired so far
 	tail    bool            // the run is winding down
 	traffic genTraffic
+	broken  *model.PromiseViolation       // the first that was observed
+	failed  func(*model.PromiseViolation) // told of what is wrong before all is let go; may be nil
+	tasks   *genTasks                     // nil unless a scheduler runs the clients
 
 	mu    sync.Mutex
 	ops   []genOp   // guarded by mu; what was done, without the winding down
@@ -118,6 +121,9 @@ func (r *genRun) open() (v *model.PromiseViolation) {
 
 // step does the ops that can be done now, the first ones together, and lets all come to rest.
 func (r *genRun) step(ops ...genOp) *model.PromiseViolation {
+	if r.tasks != nil {
+		return r.scheduled(ops)
+	}
 	done := false
 	for i, o := range ops {
 		if !r.can(o) {
@@ -145,12 +151,15 @@ func (r *genRun) apart() {
 	}
 }
 
-// note adds o to the script and the transcript.
+// note adds o to the script and the transcript; under a scheduler, to the transcript alone.
 func (r *genRun) note(o genOp) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.tail {
+	if !r.tail && r.tasks == nil {
 		r.ops = append(r.ops, o)
+	}
+	if r.tasks != nil {
+		o.together = false // of the program; here the order is that of time
 	}
 	r.lines = append(r.lines, genLine{op: o, tail: r.tail})
 }
@@ -186,12 +195,13 @@ func (r *genRun) launch(o genOp) {
 		r.env.began(model.PromiseEvent{Kind: model.PromiseCallCanceled, Op: c.kind, Call: c.number, Client: o.client, Done: true})
 		c.cancel()
 	default:
-		r.start(o)
+		c := r.begin(o)
+		r.clock.start(func() { r.env.returned(r.perform(c), c) })
 	}
 }
 
-// start begins the call that o asks for.
-func (r *genRun) start(o genOp) {
+// begin notes that the call begins that o asks for.
+func (r *genRun) begin(o genOp) *genCall {
 	r.calls++
 	r.traffic.calls++
 	cl := &r.clients[o.client-1]
@@ -227,7 +237,7 @@ func (r *genRun) start(o genOp) {
 	cl.call = c
 	r.flying[c.number] = c
 	r.env.began(ev)
-	r.clock.start(func() { r.env.returned(r.perform(c), c) })
+	return c
 }
 
 // began logs that a call begins, or that its context ends.

@@ -20,6 +20,7 @@ type genClock interface {
 	rest()                // returns when nothing moves
 	sleep(time.Duration)  // lets time pass, and rests
 	first() time.Duration // the first wait of a silence
+	solo(f func())        // calls f, and lets nothing move meanwhile
 }
 
 // genBubble is the clock of a testing/synctest bubble.
@@ -29,6 +30,7 @@ func (genBubble) attach(*Env)          {}
 func (genBubble) start(f func())       { go f() }
 func (genBubble) rest()                { synctest.Wait() }
 func (genBubble) first() time.Duration { return time.Millisecond }
+func (genBubble) solo(f func())        { f() }
 func (genBubble) sleep(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
@@ -49,6 +51,7 @@ const genMaxReal = 200 * time.Millisecond
 
 func (c *genReal) attach(e *Env)        { c.env = e }
 func (c *genReal) first() time.Duration { return 2 * time.Millisecond }
+func (c *genReal) solo(f func())        { f() }
 
 // start labels the goroutine, and so all that it starts, as part of this run.
 func (c *genReal) start(f func()) {

@@ -29,12 +29,12 @@ func genProfiles() []genProfile {
 
 // genDrawer draws what a run does. Each line comes from one drawn number.
 type genDrawer struct {
-	rt      *rapid.T
-	word    *rapid.Generator[uint64]
+	word    func(label string) uint64
 	rng     *rand.Rand
 	pcg     *rand.PCG
 	profile genProfile
 	theme   uint64
+	rare    int // how many times as often what changes the pool is drawn; 0: once
 }
 
 // The themes: what a run may do besides acquiring, releasing and cancelling. A run that
@@ -56,9 +56,15 @@ const (
 	genThemes
 )
 
-func newGenDrawer(rt *rapid.T, profile genProfile) *genDrawer {
+// genWordsOf returns the numbers that rapid draws.
+func genWordsOf(rt *rapid.T) func(label string) uint64 {
+	word := rapid.Uint64()
+	return func(label string) uint64 { return word.Draw(rt, label) }
+}
+
+func newGenDrawer(word func(label string) uint64, profile genProfile) *genDrawer {
 	pcg := rand.NewPCG(0, 0)
-	d := &genDrawer{rt: rt, word: rapid.Uint64(), pcg: pcg, rng: rand.New(pcg), profile: profile}
+	d := &genDrawer{word: word, pcg: pcg, rng: rand.New(pcg), profile: profile}
 	d.fresh("theme")
 	d.theme = d.rng.Uint64() & d.rng.Uint64() & (genThemes - 1) // a quarter of them each time
 	if d.one(2) {
@@ -71,7 +77,7 @@ func newGenDrawer(rt *rapid.T, profile genProfile) *genDrawer {
 }
 
 // fresh draws the number from which the next choices follow.
-func (d *genDrawer) fresh(label string) { d.pcg.Seed(d.word.Draw(d.rt, label), 1) }
+func (d *genDrawer) fresh(label string) { d.pcg.Seed(d.word(label), 1) }
 
 func (d *genDrawer) one(in int) bool { return d.rng.IntN(in) == 0 }
 
@@ -335,9 +341,9 @@ func (d *genDrawer) plan(r *genRun) genOp {
 
 // admin lists the lines that change the pool. While a hook waits they come more often.
 func (d *genDrawer) admin(r *genRun, free int) []genChoice {
-	more := 1
+	more := max(1, d.rare)
 	if len(r.env.gated()) > 0 {
-		more = 3
+		more *= 3
 	}
 	var cs []genChoice
 	add := func(theme uint64, weight int, o genOp) {

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/poolproof/poolproof/sched"
 )
 
 // genVerb is what a line of a script does. Simple verbs come first.
@@ -202,8 +204,16 @@ func genNamed[T interface {
 // genSessions are the names of sessions that runs use.
 func genSessions() []string { return []string{"a", "b", "c"} }
 
-// parseScript reads a script: the target's name, which may be missing, and its lines.
-func parseScript(text string) (target string, ops []genOp, err error) {
+// genScript is all that a run is made of.
+type genScript struct {
+	target    string // may be missing
+	ops       []genOp
+	scheduled bool // a scheduler runs the clients
+	schedule  sched.Schedule
+}
+
+// parseScript reads a script: the target's name, its lines, and its schedule, if it has one.
+func parseScript(text string) (s genScript, err error) {
 	n := 0
 	for line := range strings.Lines(text) {
 		n++
@@ -213,24 +223,34 @@ func parseScript(text string) (target string, ops []genOp, err error) {
 			continue
 		}
 		if name, ok := strings.CutPrefix(line, "target "); ok {
-			target = strings.TrimSpace(name)
+			s.target = strings.TrimSpace(name)
+			continue
+		}
+		if schedule, ok := strings.CutPrefix(line, "schedule "); ok {
+			s.scheduled = true
+			if s.schedule, err = sched.ParseSchedule(schedule); err != nil {
+				return genScript{}, fmt.Errorf("line %d: %w", n, err)
+			}
 			continue
 		}
 		o, err := parseGenOp(line)
 		if err != nil {
-			return "", nil, fmt.Errorf("line %d: %w", n, err)
+			return genScript{}, fmt.Errorf("line %d: %w", n, err)
 		}
-		ops = append(ops, o)
+		s.ops = append(s.ops, o)
 	}
-	return target, ops, nil
+	return s, nil
 }
 
-// formatScript returns the text of a script, one line each.
-func formatScript(target string, ops []genOp) string {
+// String returns the text of a script, one line each.
+func (s *genScript) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "target %s\n", target)
-	for _, o := range ops {
+	fmt.Fprintf(&b, "target %s\n", s.target)
+	for _, o := range s.ops {
 		b.WriteString(o.String() + "\n")
+	}
+	if s.scheduled {
+		fmt.Fprintf(&b, "schedule %v\n", s.schedule)
 	}
 	return b.String()
 }

@@ -149,21 +149,21 @@ func (r *genRun) settle() *model.PromiseViolation {
 	return v
 }
 
-// observe lets the judge see what has happened and keeps track of the clients.
+// observe lets the judge see what has happened, keeps track of the clients, and returns the
+// first violation that was seen.
 func (r *genRun) observe() *model.PromiseViolation {
 	evs := r.env.drain()
-	var broken *model.PromiseViolation
 	for i := range evs {
 		e := &evs[i]
 		if text := genNote(e); text != "" {
 			r.say("%s", text)
 		}
 		r.follow(e)
-		if broken == nil {
-			broken = r.judge.Observe(*e)
+		if r.broken == nil {
+			r.broken = r.judge.Observe(*e)
 		}
 	}
-	return broken
+	return r.broken
 }
 
 // follow keeps track of the clients and of the traffic.
@@ -234,19 +234,18 @@ func (r *genRun) debts() (v *model.PromiseViolation) {
 			v = &model.PromiseViolation{Rule: "panic", Text: fmt.Sprintf("counting panicked: %v", p)}
 		}
 	}()
-	if c, ok := r.pool.(Counter); ok {
-		if v := r.judge.Counted(c.Counts()); v != nil {
-			v.Debt = true
-			return v
+	r.clock.solo(func() {
+		if c, ok := r.pool.(Counter); ok {
+			v = r.judge.Counted(c.Counts())
 		}
-	}
-	if c, ok := r.pool.(Waiting); ok {
-		if v := r.judge.CountedWaiting(c.Waiting()); v != nil {
-			v.Debt = true
-			return v
+		if c, ok := r.pool.(Waiting); ok && v == nil {
+			v = r.judge.CountedWaiting(c.Waiting())
 		}
+	})
+	if v != nil {
+		v.Debt = true
 	}
-	return nil
+	return v
 }
 
 // free returns the first client without call and lease, or 0.

@@ -12,6 +12,7 @@ import (
 // back, and Close returns, with everything destroyed.
 func (r *genRun) wind() *model.PromiseViolation {
 	r.tail = true
+	r.dropped()
 	if v := r.calm(); v != nil {
 		return v
 	}

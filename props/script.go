@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/poolproof/poolproof/model"
+	"github.com/poolproof/poolproof/sched"
 )
 
 // genFinding is a broken promise and the run that showed it.
@@ -16,6 +17,11 @@ type genFinding struct {
 	unfit     bool   // the target cannot live in a bubble: nothing is proven
 	seen      int    // in how many replays of the script it was seen
 	tried     int
+
+	scheduled    bool // a scheduler ran the clients
+	schedule     sched.Schedule
+	result       *sched.Result // nil if the run hung
+	instrumented bool          // the pool has points of its own
 }
 
 // Widths of the transcript, in characters.
@@ -26,27 +32,39 @@ const (
 )
 
 // script returns the run as text that parseScript reads back: one column per client, what
-// came of each line as a comment behind it, and the winding down as comments.
+// came of each line as a comment behind it, and the winding down as comments. Under a
+// scheduler the lines do not come in the order of the text, so what came of them stands
+// below, all in comments.
 func (f *genFinding) script(target string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s\n", f.violation.Error())
 	fmt.Fprintf(&b, "target %s\n\n", target)
+	if f.scheduled {
+		for _, o := range f.ops {
+			b.WriteString(o.column() + "\n")
+		}
+		fmt.Fprintf(&b, "schedule %v\n\n# What came of it, in this order:\n", f.schedule)
+	}
 	tail := false
 	for _, l := range f.lines {
 		if l.tail && !tail {
 			tail = true
 			b.WriteString("# The run winds down: hooks succeed, gates open, leases come back, all is taken once, the pool is closed.\n")
 		}
+		l.tail = l.tail || f.scheduled
 		l.write(&b)
 	}
 	return b.String()
 }
 
+// column returns the line in the column of its client.
+func (o genOp) column() string { return strings.Repeat(" ", genColumn*max(0, o.client-1)) + o.String() }
+
 // write writes one line.
 func (l *genLine) write(b *strings.Builder) {
 	text := l.text
 	if text == "" {
-		text = strings.Repeat(" ", genColumn*max(0, l.op.client-1)) + l.op.String()
+		text = l.op.column()
 	}
 	if l.tail || l.text != "" {
 		text = "# " + text
@@ -68,11 +86,22 @@ func (f *genFinding) report(target, replay string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s breaks %s\n\n", target, f.violation.Error())
 	b.WriteString(f.script(target))
-	fmt.Fprintf(&b, "\n%d lines; seen in %d of %d replays.", len(f.ops), f.seen, f.tried)
-	if f.seen < f.tried {
+	fmt.Fprintf(&b, "\n%d lines", len(f.ops))
+	if f.result != nil {
+		fmt.Fprintf(&b, ", %d preemptions", f.result.Preemptions)
+	}
+	fmt.Fprintf(&b, "; seen in %d of %d replays.", f.seen, f.tried)
+	switch {
+	case f.seen == f.tried:
+	case f.scheduled:
+		b.WriteString(" What the pool's own goroutines do between two points decides, unless it is instrumented.")
+	default:
 		b.WriteString(" What the script leaves open (the order of what is done together, a select's choice) decides.")
 	}
 	b.WriteString("\n" + replay + "\n")
+	if f.result != nil {
+		fmt.Fprintf(&b, "\n%v", f.result.Trace)
+	}
 	if f.stacks != "" {
 		b.WriteString("\n" + f.stacks)
 	}

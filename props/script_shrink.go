@@ -167,8 +167,14 @@ func (s *genShrinker) drop() bool {
 
 // rename numbers clients and sessions in the order of their appearance.
 func (s *genShrinker) rename() bool {
+	ops := genRenamed(s.best.ops)
+	return !slices.Equal(ops, s.best.ops) && s.try(ops)
+}
+
+// genRenamed numbers clients and sessions in the order of their appearance.
+func genRenamed(ops []genOp) []genOp {
 	clients, sessions := map[int]int{0: 0}, map[string]string{"": ""}
-	ops := slices.Clone(s.best.ops)
+	ops = slices.Clone(ops)
 	for i := range ops {
 		o := &ops[i]
 		if _, ok := clients[o.client]; !ok {
@@ -180,7 +186,7 @@ func (s *genShrinker) rename() bool {
 		}
 		o.session = sessions[o.session]
 	}
-	return !slices.Equal(ops, s.best.ops) && s.try(ops)
+	return ops
 }
 
 // simplify tries simpler forms of each line.

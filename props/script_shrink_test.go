@@ -12,11 +12,17 @@ import (
 // mustParse reads a script's lines, separated by semicolons.
 func mustParse(t *testing.T, script string) []genOp {
 	t.Helper()
-	_, ops, err := parseScript(strings.ReplaceAll(script, ";", "\n"))
+	parsed, err := parseScript(strings.ReplaceAll(script, ";", "\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ops
+	return parsed.ops
+}
+
+// scriptText writes a script for the target x.
+func scriptText(ops []genOp) string {
+	s := genScript{target: "x", ops: ops}
+	return s.String()
 }
 
 // shrunk replays a script and returns what it finds, made short.
@@ -125,7 +131,7 @@ func TestShrinkDistrustsLuck(t *testing.T) {
 		return &fickle{tinyPool: newTinyPool(env, 2, tinyCorrect), wrong: runs%3 == 0}, nil
 	}
 	f := shrunk(t, target, "c1 acquire; c2 resize 3; c2 acquire; c2 release; c1 release")
-	if want := "target x\nc1 resize 1\n"; formatScript("x", f.ops) != want || f.seen < f.tried {
+	if want := "target x\nc1 resize 1\n"; scriptText(f.ops) != want || f.seen < f.tried {
 		t.Errorf("certain: got, seen in %d of %d,\n%s\nwant\n%s", f.seen, f.tried, f.script("fickle"), want)
 	}
 	runs = 2 // the first one goes wrong

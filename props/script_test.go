@@ -50,9 +50,9 @@ func anyGenOp(rt *rapid.T) genOp {
 func TestScriptReadsBack(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		o := anyGenOp(rt)
-		target, ops, err := parseScript("# a comment\n" + formatScript("x", []genOp{o}) + "   " + o.String() + "  # c1 has r1\n")
-		if err != nil || target != "x" || len(ops) != 2 || ops[0] != o || ops[1] != o {
-			rt.Fatalf("%v: got %q, %v, %v", o, target, ops, err)
+		s, err := parseScript("# a comment\n" + scriptText([]genOp{o}) + "   " + o.String() + "  # c1 has r1\n")
+		if err != nil || s.target != "x" || len(s.ops) != 2 || s.ops[0] != o || s.ops[1] != o || s.scheduled {
+			rt.Fatalf("%v: got %+v, %v", o, s, err)
 		}
 	})
 }
@@ -62,8 +62,9 @@ func TestScriptErrors(t *testing.T) {
 	for _, bad := range []string{
 		"c1", "c0 acquire", "x acquire", "c1 fly", "-- acquire", "c1 wait 1s", "-- wait long", "c1 acquire now",
 		"c1 resize many", "-- next meal gate", "-- open one ok", "c1 end badly",
+		"schedule 3", "schedule ",
 	} {
-		if _, _, err := parseScript("target x\n" + bad); err == nil || !strings.Contains(err.Error(), "line 2") {
+		if _, err := parseScript("target x\n" + bad); err == nil || !strings.Contains(err.Error(), "line 2") {
 			t.Errorf("%q: got %v, want an error about line 2", bad, err)
 		}
 	}
@@ -71,15 +72,15 @@ func TestScriptErrors(t *testing.T) {
 
 // FuzzScript: no text makes the reader panic, and what it reads it can write.
 func FuzzScript(f *testing.F) {
-	f.Add("target x\nc1 acquire session=a timeout=1ms\n& c2 close # c2 done\n-- next create slow 5ms\n-- open 1 fail\n")
+	f.Add("target x\nc1 acquire session=a timeout=1ms\n& c2 close # c2 done\n-- next create slow 5ms\n-- open 1 fail\nschedule 3:1 7:2\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		target, ops, err := parseScript(text)
+		s, err := parseScript(text)
 		if err != nil {
 			return
 		}
-		_, again, err := parseScript(formatScript("x", ops))
-		if err != nil || len(again) != len(ops) {
-			t.Fatalf("%q (%q): wrote %v, read %v, %v", text, target, ops, again, err)
+		again, err := parseScript(s.String())
+		if err != nil || len(again.ops) != len(s.ops) || again.schedule.String() != s.schedule.String() {
+			t.Fatalf("%q: wrote %v, read %v, %v", text, s, again, err)
 		}
 	})
 }

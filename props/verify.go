@@ -19,6 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/poolproof/poolproof/model"
+	"github.com/poolproof/poolproof/sched"
 )
 
 // Verify checks a pool against what its target promises, as subtests:
@@ -27,6 +28,10 @@ import (
 //   - Sequential: one operation at a time, each followed by rest and a comparison.
 //   - Progress: bursts followed by calm; every debt must be paid.
 //   - Accounting: endings of every kind, held against the factory's own books.
+//   - Scheduled: clients, hooks and the moments at which contexts end are interleaved as a
+//     drawn schedule says, by package sched. They stop before each operation and in each
+//     hook; in a build by 'poolproof test -instrument' the pool itself stops at each of its
+//     locks, atomic operations, channel operations and go statements, too. Not in real time.
 //
 // Each run ends with the hooks healed: every waiter is served, exactly the capacity can
 // be taken at once and given back, Close returns, everything has been destroyed once, and
@@ -66,6 +71,9 @@ func (v *genVerifier) verify(t *testing.T) {
 	for _, p := range genProfiles() {
 		t.Run(p.name, func(t *testing.T) { v.check(t, p) })
 	}
+	if !v.target.RealTime {
+		t.Run(genScheduledName, v.checkSchedules)
+	}
 }
 
 // Replay does what a script says and fails the test if a promise is broken. A script is
@@ -85,6 +93,10 @@ type genVerifier struct {
 	replay string // the name of the test that called Verify
 	reals  genRealRuns
 	hang   time.Duration // how long, in real time, a bubble may take for one run
+
+	instrumented bool // the pool has points of its own
+	watchdog     *sched.Watchdog
+	hangs        genHangs
 }
 
 func newGenVerifier(t *testing.T, target Target) *genVerifier {
@@ -96,7 +108,7 @@ const genRunsPerReal = 20
 
 // unchecked lists what cannot be checked for lack of an interface or a promise.
 func (v *genVerifier) unchecked() string {
-	list := []string{"schedules within an operation", "data races"}
+	list := []string{"data races"}
 	spec := &v.target.Spec
 	add := func(missing bool, what string) {
 		if missing {
@@ -110,6 +122,7 @@ func (v *genVerifier) unchecked() string {
 	add(spec.Affinity == None, "affinity")
 	add(spec.IdleTime == 0 && spec.Lifetime == 0, "ages")
 	add(v.target.RealTime, "virtual time")
+	add(v.target.RealTime, "schedules")
 	return strings.Join(list, ", ")
 }
 
@@ -173,6 +186,9 @@ func (v *genVerifier) genRealRun(play func(*genRun) *model.PromiseViolation) (*g
 func (r *genRun) drive(play func(*genRun) *model.PromiseViolation) (v *model.PromiseViolation) {
 	clean := false
 	defer func() {
+		if !clean && r.failed != nil && v != nil {
+			r.failed(v)
+		}
 		if !clean {
 			r.abort()
 		}
@@ -254,7 +270,7 @@ func (v *genVerifier) search(t *testing.T, profile genProfile) (found *genFindin
 		if v.target.RealTime {
 			profile.steps = min(profile.steps, 15)
 		}
-		play := func(r *genRun) *model.PromiseViolation { return newGenDrawer(rt, profile).play(r) }
+		play := func(r *genRun) *model.PromiseViolation { return newGenDrawer(genWordsOf(rt), profile).play(r) }
 		f, traffic := v.run(t, play)
 		total.add(traffic)
 		if v.target.Report != nil {
@@ -358,9 +374,9 @@ func (v *genVerifier) keep(f *genFinding) (string, error) {
 	if fl := flag.Lookup("rapid.nofailfile"); fl != nil && fl.Value.String() == "true" {
 		return "", nil
 	}
-	plain := formatScript(v.target.Name, f.ops)
+	plain := genScript{target: v.target.Name, ops: f.ops, scheduled: f.scheduled, schedule: f.schedule}
 	name := regexp.MustCompile(`[^a-zA-Z0-9.]+`).ReplaceAllString(v.target.Name+"-"+f.violation.Rule, "-")
-	file := filepath.Join(genTraces, fmt.Sprintf("%s-%.4x.txt", name, sha256.Sum256([]byte(plain))))
+	file := filepath.Join(genTraces, fmt.Sprintf("%s-%.4x.txt", name, sha256.Sum256([]byte(plain.String()))))
 	if err := os.MkdirAll(genTraces, 0o755); err != nil {
 		return "", err
 	}
@@ -403,9 +419,12 @@ func (v *genVerifier) replayFile(t *testing.T, file string) {
 // replayScript replays a script a few times, for it may leave things open.
 func (v *genVerifier) replayScript(t *testing.T, script string) {
 	t.Helper()
-	_, ops, err := parseScript(script)
+	s, err := parseScript(script)
 	if err != nil {
 		t.Fatalf("props: script: %v", err)
+	}
+	if s.scheduled && v.target.RealTime {
+		t.Fatalf("props: the script has a schedule, and %s is checked in real time", v.target.Name)
 	}
 	var last *genFinding
 	seen, times := 0, genSure
@@ -413,7 +432,7 @@ func (v *genVerifier) replayScript(t *testing.T, script string) {
 		times = 1
 	}
 	for range times {
-		if f, _ := v.run(t, replayOps(ops)); f != nil {
+		if f := v.replayOnce(t, &s); f != nil {
 			last = f
 			seen++
 		}
@@ -422,6 +441,21 @@ func (v *genVerifier) replayScript(t *testing.T, script string) {
 		last.seen, last.tried = seen, times
 		t.Fatalf("%s", last.report(v.target.Name, ""))
 	}
+}
+
+// replayOnce does what a script says.
+func (v *genVerifier) replayOnce(t *testing.T, s *genScript) *genFinding {
+	t.Helper()
+	if !s.scheduled {
+		f, _ := v.run(t, replayOps(s.ops))
+		return f
+	}
+	defer v.watch()()
+	o := v.schedOptions(sched.NewReplay(s.schedule))
+	o.Positions = true
+	f, _, result := v.schedule(t, replayOps(s.ops), o)
+	v.instrumented = v.instrumented || result != nil && genInstrumented(result.Trace)
+	return f
 }
 
 // genAsked returns how many checks were asked for: what rapid was told, of which it does

@@ -234,13 +234,13 @@ func TestRealTime(t *testing.T) {
 	bad.RealTime, bad.Patience = true, 200*time.Millisecond
 	v := newGenVerifier(t, bad)
 	script := "c1 acquire\nc2 acquire\nc3 acquire\nc4 resize 3"
-	_, ops, err := parseScript(script)
+	parsed, err := parseScript(script)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var f *genFinding
 	for try := 0; try < 10 && f == nil; try++ { // rests are guessed: the growth may come before the waiter
-		f, _ = v.run(t, replayOps(ops))
+		f, _ = v.run(t, replayOps(parsed.ops))
 	}
 	if f == nil || f.violation.Rule != "I5" {
 		t.Fatalf("growth that wakes nobody, in real time: got %+v, want I5", f)

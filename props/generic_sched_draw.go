@@ -1,0 +1,177 @@
+package props
+
+import (
+	"math/rand/v2"
+
+	"pgregory.net/rapid"
+
+	"github.com/poolproof/poolproof/model"
+	"github.com/poolproof/poolproof/sched"
+)
+
+// genSchedSource draws programs and schedules, all from numbers that rapid draws. Rapid does
+// not shrink them: it would not know what a preemption is; the shrinker of findings does.
+type genSchedSource struct {
+	pcg *rand.PCG
+	rng *rand.Rand
+
+	left int         // runs of the current program
+	ops  []genOp     // of the current program, once it has been drawn
+	last *genUniform // of its last run under one
+	word *rapid.Generator[uint64]
+}
+
+func newGenSchedSource() *genSchedSource {
+	pcg := rand.NewPCG(0, 0)
+	return &genSchedSource{pcg: pcg, rng: rand.New(pcg), word: rapid.Uint64()}
+}
+
+// genEach is how many schedules a program is run under before another is drawn: the first
+// shows how many points there are to preempt at.
+const genEach = 6
+
+// next returns what the next check runs, and under which strategy.
+func (d *genSchedSource) next(rt *rapid.T) (genPlay, *genCalm) {
+	d.pcg.Seed(schedMix(d.word.Draw(rt, "seed")), schedMix(^d.word.Draw(rt, "seed")))
+	if d.left == 0 {
+		d.left, d.last, d.ops = genEach, nil, nil
+	}
+	d.left--
+	play := func(r *genRun) *model.PromiseViolation { return replayOps(d.ops)(r) }
+	if d.last == nil {
+		play = d.program
+	}
+	return play, &genCalm{inner: d.strategy()}
+}
+
+// strategy draws how the next run of the program is scheduled.
+func (d *genSchedSource) strategy() sched.Strategy {
+	const depth = 3
+	switch {
+	case d.last != nil && d.left%3 == 2:
+		return sched.NewDrawn(d.draw)
+	case d.last != nil && d.left%3 == 1:
+		return sched.NewPCT(d.rng.Uint64(), depth, d.last.n)
+	}
+	u := &genUniform{draw: d.draw, at: map[int]bool{}}
+	if d.last != nil && d.last.n > 0 {
+		for range 1 + d.rng.IntN(4)/3 {
+			u.at[d.rng.IntN(d.last.n)] = true
+		}
+	}
+	d.last = u
+	return u
+}
+
+// draw returns a number from 0 to n-1.
+func (d *genSchedSource) draw(_ string, n int) int { return d.rng.IntN(n) }
+
+// Of a program: the lines before those that are done together, and how many of these.
+const (
+	genMostBefore   = 4
+	genMostTogether = 5
+)
+
+// program draws a program as it goes: some lines one after the other, which bring the pool
+// into a state, and then some together, once or twice. Calm follows: what goes wrong often
+// shows only if nothing is done afterwards.
+func (d *genSchedSource) program(r *genRun) *model.PromiseViolation {
+	defer func() { d.ops = r.ops }()
+	g := newGenDrawer(func(string) uint64 { return d.rng.Uint64() }, genProfile{})
+	for range 1 + g.rng.IntN(4)/3 {
+		g.rare = 1
+		for range g.rng.IntN(genMostBefore) {
+			if v := r.step(g.draw(r, nil)); v != nil {
+				return v
+			}
+		}
+		if g.one(2) { // acquires and releases would crowd out what seldom meets them
+			g.rare = 4
+		}
+		if v := r.step(g.burst(r)...); v != nil {
+			return v
+		}
+	}
+	return nil
+}
+
+// burst draws lines to be done together. Some clients go on with what follows.
+func (g *genDrawer) burst(r *genRun) []genOp {
+	var front []genOp
+	for range 2 + g.rng.IntN(genMostTogether-1) {
+		front = append(front, g.draw(r, front))
+	}
+	ops := front
+	for _, o := range front {
+		if next, ok := g.after(o); ok {
+			ops = append(ops[:len(ops):len(ops)], next)
+		}
+	}
+	return ops
+}
+
+// after draws what a client does after o, if anything.
+func (g *genDrawer) after(o genOp) (genOp, bool) {
+	next := genOp{client: o.client}
+	switch o.verb {
+	case genVAcquire, genVTry:
+		switch g.rng.IntN(6) {
+		case 0, 1:
+			next.verb = genVRelease
+		case 2:
+			next.verb = genVDiscard
+		case 3:
+			next.verb = genVCancel
+		default:
+			return next, false
+		}
+		return next, true
+	case genVRelease, genVDiscard, genVEnd:
+		next.verb = genVAcquire
+		return next, g.one(3)
+	case genVCreate, genVShutdown:
+		next.verb = genVCancel
+		return next, g.one(3)
+	}
+	return next, false
+}
+
+// genCalm asks another strategy until the run winds down, and then preempts nobody.
+type genCalm struct {
+	inner sched.Strategy
+	run   *genRun // nil before the pool is opened
+}
+
+// Pick implements sched.Strategy.
+func (c *genCalm) Pick(choice sched.Choice) int {
+	if c.run == nil || c.run.tail {
+		return 0
+	}
+	return c.inner.Pick(choice)
+}
+
+// Prune implements sched.Pruner.
+func (c *genCalm) Prune(next int) {
+	if p, ok := c.inner.(sched.Pruner); ok && c.run != nil && !c.run.tail {
+		p.Prune(next)
+	}
+}
+
+// genUniform preempts at drawn points, anywhere in a run alike.
+type genUniform struct {
+	draw func(label string, n int) int
+	at   map[int]bool
+	n    int // points so far at which a task could have gone on
+}
+
+// Pick implements sched.Strategy.
+func (u *genUniform) Pick(c sched.Choice) int {
+	if !c.Continue {
+		return u.draw("next", c.N)
+	}
+	u.n++
+	if u.at[u.n-1] {
+		return 1 + u.draw("preempt by", c.N-1)
+	}
+	return 0
+}

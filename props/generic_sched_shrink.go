@@ -1,0 +1,199 @@
+package props
+
+import (
+	"cmp"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/poolproof/poolproof/sched"
+)
+
+// genSchedShrinker makes a finding of Scheduled small: fewest lines first, then fewest
+// preemptions. A smaller program needs another schedule, so each is tried under several.
+type genSchedShrinker struct {
+	v     *genVerifier
+	t     *testing.T
+	best  *genFinding
+	rng   *rand.Rand
+	until time.Time
+	left  int // runs
+}
+
+// How much is tried: in all, under how many schedules a smaller program is, and for the
+// fewest preemptions.
+const (
+	genSchedRuns   = 30_000
+	genSchedDrawn  = 60
+	genSchedSearch = 300 // with one preemption at most
+	genSchedFinal  = 5000
+)
+
+// shrinkSchedule returns the smallest finding that it comes to.
+func (v *genVerifier) shrinkSchedule(t *testing.T, f *genFinding) *genFinding {
+	t.Helper()
+	if f.result == nil || !f.scheduled { // it hangs: each try would take as long
+		return f
+	}
+	defer v.watch()()
+	s := &genSchedShrinker{v: v, t: t, best: f, rng: rand.New(rand.NewPCG(1, 1)), until: genShrinkUntil(t, false), left: genSchedRuns}
+	for changed := true; changed && !s.spent(); {
+		changed = s.drop()
+		changed = s.rename() || changed
+		changed = s.simplify() || changed
+	}
+	s.left = genSchedRuns
+	s.fewer()
+	s.weigh()
+	return s.best
+}
+
+func (s *genSchedShrinker) spent() bool {
+	return s.left <= 0 || !s.until.IsZero() && time.Now().After(s.until)
+}
+
+// run runs a program once and returns what it finds if that breaks the same rule.
+func (s *genSchedShrinker) run(ops []genOp, o sched.Options) *genFinding {
+	s.left--
+	f, _, result := s.v.schedule(s.t, replayOps(ops), o)
+	if f == nil || result == nil || f.violation.Rule != s.best.violation.Rule {
+		return nil
+	}
+	return f
+}
+
+// under is run with a strategy that has its say until the run winds down.
+func (s *genSchedShrinker) under(ops []genOp, strategy sched.Strategy) *genFinding {
+	return s.run(ops, s.v.schedOptions(&genCalm{inner: strategy}))
+}
+
+// replayed is run with a schedule.
+func (s *genSchedShrinker) replayed(ops []genOp, schedule sched.Schedule) *genFinding {
+	return s.run(ops, s.v.schedOptions(sched.NewReplay(schedule)))
+}
+
+// try replaces the best finding by one of a smaller program, if there is one.
+func (s *genSchedShrinker) try(ops []genOp) bool {
+	if s.spent() {
+		return false
+	}
+	f := s.replayed(ops, s.best.schedule)
+	if f == nil {
+		f = s.replayed(ops, nil)
+	}
+	for i := 0; i < genSchedDrawn && f == nil; i++ {
+		f = s.under(ops, sched.NewDrawn(func(_ string, n int) int { return s.rng.IntN(n) }))
+	}
+	if f == nil {
+		f = s.search(ops, 1, genSchedSearch)
+	}
+	if f != nil {
+		s.best = f
+	}
+	return f != nil
+}
+
+// search tries the schedules with up to that many preemptions.
+func (s *genSchedShrinker) search(ops []genOp, preemptions, tries int) *genFinding {
+	e := sched.NewExhaustive(preemptions)
+	for range tries {
+		if s.spent() || !e.Next() {
+			return nil
+		}
+		if f := s.under(ops, e); f != nil {
+			return f
+		}
+	}
+	return nil
+}
+
+// drop leaves out lines, many at a time first.
+func (s *genSchedShrinker) drop() (changed bool) {
+	for size := (len(s.best.ops) + 1) / 2; size > 0; size /= 2 {
+		for i := 0; i+size <= len(s.best.ops); {
+			if s.try(genWithout(s.best.ops, i, i+size)) {
+				changed = true
+			} else {
+				i++
+			}
+		}
+	}
+	return changed
+}
+
+// rename numbers clients and sessions in the order of their appearance.
+func (s *genSchedShrinker) rename() bool {
+	ops := genRenamed(s.best.ops)
+	return !slices.Equal(ops, s.best.ops) && s.try(ops)
+}
+
+// simplify tries simpler forms of each line.
+func (s *genSchedShrinker) simplify() (changed bool) {
+	for i := 0; i < len(s.best.ops); i++ {
+		for _, simpler := range s.best.ops[i].simpler() {
+			if i >= len(s.best.ops) {
+				break
+			}
+			ops := slices.Clone(s.best.ops)
+			ops[i] = simpler
+			if s.try(ops) {
+				changed = true
+				break
+			}
+		}
+	}
+	return changed
+}
+
+// fewer looks for a schedule of the best program with the fewest preemptions, and then for
+// the simplest such schedule.
+func (s *genSchedShrinker) fewer() {
+	for n := range s.best.result.Preemptions {
+		if f := s.search(s.best.ops, n, genSchedFinal); f != nil {
+			s.best = f
+			break
+		}
+	}
+	for s.simplerSchedule() {
+	}
+}
+
+// simplerSchedule leaves out a choice, or lowers one, if that does not take more preemptions.
+func (s *genSchedShrinker) simplerSchedule() bool {
+	size := func(f *genFinding) int {
+		return f.result.Preemptions*1000 + schedChoices(f.schedule)
+	}
+	for _, at := range slices.Sorted(maps.Keys(s.best.schedule)) {
+		for choice := range s.best.schedule[at] {
+			if s.spent() {
+				return false
+			}
+			schedule := maps.Clone(s.best.schedule)
+			delete(schedule, at)
+			if choice > 0 {
+				schedule[at] = choice
+			}
+			if f := s.replayed(s.best.ops, schedule); f != nil && cmp.Less(size(f), size(s.best)) {
+				s.best = f
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// weigh learns in how many replays the finding is seen again, and where its steps are.
+func (s *genSchedShrinker) weigh() {
+	seen, best := 0, s.best
+	for range genSure {
+		o := s.v.schedOptions(sched.NewReplay(best.schedule))
+		o.Positions = true
+		if f := s.run(best.ops, o); f != nil {
+			seen++
+			s.best = f
+		}
+	}
+	s.best.seen, s.best.tried = seen, genSure
+}
