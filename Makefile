@@ -5,7 +5,7 @@ CHECKS  ?= 1000
 TOOLS   := GOWORK=off $(GO) tool -modfile=tools/go.mod
 MODULES := . cmd/poolproof otelpool
 
-.PHONY: help build test race explore conform props bench lint check fmt
+.PHONY: help build test race explore conform props sched bench lint check fmt
 
 build: ## compile every module
 	@for m in $(MODULES); do (cd $$m && $(GO) build ./...) || exit 1; done
@@ -14,6 +14,9 @@ test: build ## everything that must hold, the race detector included where it ma
 	$(GO) test $(TAGS) -timeout 9m ./... ./cmd/poolproof/... ./otelpool/...
 	$(GO) test $(TAGS) -race -timeout 9m ./pool ./pool/pooltest ./pool/process/... ./pool/fallback ./otelpool ./examples/...
 	$(GO) test $(TAGS) -race -timeout 9m ./props -run 'Test(Verify|Traces)' -rapid.checks=50
+
+sched: ## tests that need instrumented pools
+	$(GO) run ./cmd/poolproof test -instrument ./props/internal/racy ./props -- $(TAGS),sched -run TestRacy
 
 race: ## all tests under the race detector, twice, in random order
 	$(GO) test $(TAGS) -race -shuffle=on -count=2 -timeout 30m ./... ./otelpool/...

@@ -34,7 +34,7 @@ type genDrawer struct {
 	pcg     *rand.PCG
 	profile genProfile
 	theme   uint64
-	rare    int // how many times as often what changes the pool is drawn; 0: once
+	rare    bool // what changes the pool is drawn as often as what uses it
 }
 
 // The themes: what a run may do besides acquiring, releasing and cancelling. A run that
@@ -341,7 +341,10 @@ func (d *genDrawer) plan(r *genRun) genOp {
 
 // admin lists the lines that change the pool. While a hook waits they come more often.
 func (d *genDrawer) admin(r *genRun, free int) []genChoice {
-	more := max(1, d.rare)
+	more, closes := 1, 2
+	if d.rare {
+		more, closes = 4, 5
+	}
 	if len(r.env.gated()) > 0 {
 		more *= 3
 	}
@@ -354,12 +357,16 @@ func (d *genDrawer) admin(r *genRun, free int) []genChoice {
 	}
 	names := genSessions()
 	add(genTSessions, 5, genOp{verb: genVEndSession, session: names[d.rng.IntN(len(names))]})
-	add(genTResize, 6, genOp{verb: genVResize, max: 1 + d.rng.IntN(r.target.Capacity+2)})
+	size := 1 + d.rng.IntN(r.target.Capacity+2)
+	if d.one(3) {
+		size = 1
+	}
+	add(genTResize, 6, genOp{verb: genVResize, max: size})
 	add(genTReset, 6, genOp{verb: genVReset})
 	add(genTCreate, 6, genOp{verb: genVCreate})
 	if closing, _ := r.judge.Closing(); !closing || d.one(3) {
-		add(genTClose, 2, genOp{verb: genVClose})
-		add(genTClose, 2, genOp{verb: genVShutdown, done: d.one(3)})
+		add(genTClose, closes, genOp{verb: genVClose})
+		add(genTClose, closes, genOp{verb: genVShutdown, done: d.one(3)})
 	}
 	add(genTClose, 8, genOp{verb: genVReopen})
 	return cs

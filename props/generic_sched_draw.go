@@ -66,9 +66,10 @@ func (d *genSchedSource) strategy() sched.Strategy {
 // draw returns a number from 0 to n-1.
 func (d *genSchedSource) draw(_ string, n int) int { return d.rng.IntN(n) }
 
-// Of a program: the lines before those that are done together, and how many of these.
+// Of a program: more than how many lines come before those that are done together beside
+// acquires, and how many of these there are.
 const (
-	genMostBefore   = 4
+	genMostBefore   = 3
 	genMostTogether = 5
 )
 
@@ -79,16 +80,42 @@ func (d *genSchedSource) program(r *genRun) *model.PromiseViolation {
 	defer func() { d.ops = r.ops }()
 	g := newGenDrawer(func(string) uint64 { return d.rng.Uint64() }, genProfile{})
 	for range 1 + g.rng.IntN(4)/3 {
-		g.rare = 1
-		for range g.rng.IntN(genMostBefore) {
-			if v := r.step(g.draw(r, nil)); v != nil {
+		if v := g.before(r); v != nil {
+			return v
+		}
+		theme := g.theme
+		if g.one(2) { // acquires and releases would crowd out what seldom meets them
+			g.rare = true
+			g.theme |= genTClose | genTReset | genTResize | genTCreate | genTTries | genTEndings | genTSessions
+		}
+		if v := r.step(g.burst(r)...); v != nil {
+			return v
+		}
+		g.rare, g.theme = false, theme
+	}
+	return nil
+}
+
+// before draws and does what comes before a burst: up to one lease more than there are is
+// asked for, some come back, and a few other things are done.
+func (g *genDrawer) before(r *genRun) *model.PromiseViolation {
+	for range g.rng.IntN(r.target.Capacity + 2) {
+		if id := r.free(); id > 0 {
+			if v := r.step(g.acquire(r, id)); v != nil {
 				return v
 			}
 		}
-		if g.one(2) { // acquires and releases would crowd out what seldom meets them
-			g.rare = 4
+	}
+	if ids := r.holders(); len(ids) > 0 && g.one(2) {
+		g.rng.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+		for _, id := range ids[:1+g.rng.IntN(len(ids))] {
+			if v := r.step(genOp{verb: genVRelease, client: id}); v != nil {
+				return v
+			}
 		}
-		if v := r.step(g.burst(r)...); v != nil {
+	}
+	for range g.rng.IntN(genMostBefore) {
+		if v := r.step(g.draw(r, nil)); v != nil {
 			return v
 		}
 	}
