@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/poolproof/poolproof/model"
@@ -19,17 +20,18 @@ type Env struct {
 	start time.Time
 
 	mu        sync.Mutex
-	events    []model.PromiseEvent // guarded by mu; since the last drain
-	logged    int                  // guarded by mu; events ever
-	resources []*Resource          // guarded by mu; by ID - 1
-	next      [genHooks][]genPlan  // guarded by mu; what the next hooks will do
-	gates     []*genGate           // guarded by mu; the hooks waiting to be let go on, oldest first
-	prompt    bool                 // guarded by mu; hooks succeed at once, whatever the plan says
-	acquiring int                  // guarded by mu; acquires under way
-	forced    bool                 // guarded by mu; leases have been revoked
-	closing   bool                 // guarded by mu; a close has been called
-	restless  int                  // guarded by mu; hooks called since the last line of the script
-	dead      bool                 // guarded by mu; hooks block for ever
+	events    []model.PromiseEvent  // guarded by mu; since the last drain
+	logged    int                   // guarded by mu; events ever
+	resources []*Resource           // guarded by mu; by ID - 1
+	next      [genHooks][]genPlan   // guarded by mu; what the next hooks will do
+	gates     []*genGate            // guarded by mu; the hooks waiting to be let go on, oldest first
+	prompt    bool                  // guarded by mu; hooks succeed at once, whatever the plan says
+	acquiring int                   // guarded by mu; acquires under way
+	forced    bool                  // guarded by mu; leases have been revoked
+	closing   bool                  // guarded by mu; a close has been called
+	restless  int                   // guarded by mu; hooks called since the last line of the script
+	dead      bool                  // guarded by mu; hooks block for ever
+	random    func(genHook) genPlan // guarded by mu; what hooks do of which nothing is said; nil: they succeed
 }
 
 // Resource is one resource, as made by Env.Create. All methods may be called concurrently.
@@ -40,6 +42,9 @@ type Resource struct {
 	destroyed bool // guarded by env.mu; Destroy has begun
 	held      bool // guarded by env.mu; a client has it
 	value     any  // guarded by env.mu
+
+	mark int          // of Race; written by the holder alone
+	word atomic.Int64 // of Race; the acquire that holds it, 0: none
 }
 
 type genHook uint8
@@ -213,6 +218,9 @@ const genRestless = 5000
 
 // planLocked takes the next plan for that hook; a gate if it says so.
 func (e *Env) planLocked(h genHook, id uint64) (genPlan, *genGate) {
+	if e.random != nil && !e.prompt {
+		return e.random(h), nil
+	}
 	if e.restless++; e.restless == genRestless {
 		e.dead = true
 		e.logLocked(model.PromiseEvent{

@@ -32,6 +32,9 @@ import (
 //     drawn schedule says, by package sched. They stop before each operation and in each
 //     hook; in a build by 'poolproof test -instrument' the pool itself stops at each of its
 //     locks, atomic operations, channel operations and go statements, too. Not in real time.
+//   - Race: real goroutines by the clock on the wall, with hooks that are slow and fail at
+//     random. Under -race the race detector sees whatever the pool leaves unordered between
+//     one holder of a resource and the next. It takes a second at most, unless -rapid.checks is given.
 //
 // Each run ends with the hooks healed: every waiter is served, exactly the capacity can
 // be taken at once and given back, Close returns, everything has been destroyed once, and
@@ -39,10 +42,10 @@ import (
 //
 // The number of runs is that of the flag -rapid.checks (a fifth of the default under
 // -short); fewer fail the test. Runs take place in testing/synctest bubbles, with virtual
-// time; for a target with RealTime, and one that is found to hang a bubble, there is one
-// run in real time for every twenty. A finding is made short, printed as a script, and
-// written to testdata/traces (unless -rapid.nofailfile is set), where every later run of
-// the test replays it. The short script breaks the same rule, as certainly, and mostly no
+// time, but for those of Race; for a target with RealTime, and one that is found to hang a
+// bubble, there is one run in real time for every twenty. A finding is made short, printed
+// as a script, and written to testdata/traces (unless -rapid.nofailfile is set), where every
+// later run of the test replays it; one of Race is not. The short script breaks the same rule, as certainly, and mostly no
 // other script of the same words does so in fewer lines. How much is tried for that is
 // counted in runs, so the machine's speed does not matter; -rapid.shrinktime bounds the time
 // as well, by default only in real time.
@@ -74,6 +77,7 @@ func (v *genVerifier) verify(t *testing.T) {
 	if !v.target.RealTime {
 		t.Run(genScheduledName, v.checkSchedules)
 	}
+	t.Run(raceName, v.checkRaces)
 }
 
 // Replay does what a script says and fails the test if a promise is broken. A script is
@@ -108,7 +112,7 @@ const genRunsPerReal = 20
 
 // unchecked lists what cannot be checked for lack of an interface or a promise.
 func (v *genVerifier) unchecked() string {
-	list := []string{"data races"}
+	var list []string
 	spec := &v.target.Spec
 	add := func(missing bool, what string) {
 		if missing {

@@ -1,0 +1,286 @@
+package props
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/poolproof/poolproof/model"
+)
+
+// raceSeam is told of every call just before it reaches the pool, and just after it has
+// returned, by the goroutine that makes it. Between the two nothing of the machine orders
+// one client after another, so that the race detector sees what the pool itself leaves out.
+type raceSeam interface {
+	Call(model.PromiseEvent)
+	Return(model.PromiseEvent, *genCall)
+}
+
+// raceLog is the seam to a run's log, which has the order of what was called and returned.
+type raceLog struct{ env *Env }
+
+func (l raceLog) Call(ev model.PromiseEvent)               { l.env.began(ev) }
+func (l raceLog) Return(ev model.PromiseEvent, c *genCall) { l.env.returned(ev, c) }
+
+// raceRun is one run of real goroutines on a pool, by the clock on the wall. What it does
+// follows from a seed; how it comes out does not.
+type raceRun struct {
+	*genRun
+	rng     *rand.Rand
+	seam    raceSeam
+	calling atomic.Int64
+	crew    []raceClient
+	seen    []model.PromiseEvent // what the judge has seen
+}
+
+// raceClient is a client in a goroutine of its own.
+type raceClient struct {
+	run    *raceRun
+	number int
+	rng    *rand.Rand
+	ops    int
+	closes int // at this op it closes the pool; -1: it does not
+
+	lease *genCall                // whose lease it holds
+	last  *genCall                // whose lease it gave back last
+	now   atomic.Pointer[genCall] // that has not returned
+}
+
+// How much a run is.
+const (
+	raceMostClients = 6
+	raceMostOps     = 50 // of a client
+	raceBurst       = 6
+)
+
+func newRaceRun(target *Target, clock genClock, seed uint64) *raceRun {
+	r := &raceRun{genRun: newGenRun(target, clock), rng: rand.New(rand.NewPCG(seed, 1))}
+	r.seam = raceLog{r.env}
+	r.env.improvise(rand.New(rand.NewPCG(seed, 2)), target.Spec.HookPanics)
+	closer := -1
+	if r.rng.IntN(3) == 0 {
+		closer = 0
+	}
+	most := raceMostOps
+	if r.rng.IntN(2) == 0 { // a burst: what has been forgotten shows when nothing follows
+		most = raceBurst
+	}
+	r.crew = make([]raceClient, 2+r.rng.IntN(raceMostClients-1))
+	for i := range r.crew {
+		c := &r.crew[i]
+		c.run, c.number, c.ops, c.closes = r, i+1, 1+r.rng.IntN(most), -1
+		c.rng = rand.New(rand.NewPCG(seed, uint64(3+i)))
+		if i == closer {
+			c.closes = r.rng.IntN(c.ops)
+		}
+	}
+	return r
+}
+
+// improvise has hooks be slow, fail and panic at random.
+func (e *Env) improvise(rng *rand.Rand, panics bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.random = func(h genHook) genPlan {
+		switch n := rng.IntN(24); {
+		case n < 5:
+			return genPlan{how: genSlow, slow: time.Duration(1+rng.IntN(300)) * time.Microsecond}
+		case n < 8 && h != genDestroy:
+			return genPlan{how: genFail}
+		case n == 8 && panics:
+			return genPlan{how: genPanics}
+		}
+		return genPlan{}
+	}
+}
+
+// play lets the clients loose and waits for them.
+func (r *raceRun) play() *model.PromiseViolation {
+	var all sync.WaitGroup
+	for i := range r.crew {
+		all.Add(1)
+		r.clock.start(func() {
+			defer all.Done()
+			r.crew[i].play()
+		})
+	}
+	return r.within(all.Wait)
+}
+
+// within calls f in another goroutine and returns what is wrong if it takes too long.
+func (r *raceRun) within(f func()) *model.PromiseViolation {
+	done := make(chan struct{})
+	r.clock.start(func() {
+		defer close(done)
+		f()
+	})
+	timer := time.NewTimer(r.target.patience())
+	defer timer.Stop()
+	select {
+	case <-done:
+		return nil
+	case <-timer.C:
+	}
+	for i := range r.crew {
+		if c := r.crew[i].now.Load(); c != nil {
+			return &model.PromiseViolation{Rule: "I4", Text: fmt.Sprintf("client %d: %s has not returned for %v", i+1, c.op, r.target.patience())}
+		}
+	}
+	return &model.PromiseViolation{Rule: "I4", Text: fmt.Sprintf("nothing has come to an end for %v", r.target.patience())}
+}
+
+// play does the client's operations, and gives back what it holds in the end.
+func (c *raceClient) play() {
+	for i := range c.ops {
+		switch {
+		case i == c.closes:
+			c.giveBack()
+			c.do(c.closing())
+		case c.lease != nil:
+			c.hold()
+			c.giveBack()
+		default:
+			c.do(c.ask())
+		}
+	}
+	c.giveBack()
+}
+
+func (c *raceClient) one(in int) bool { return c.rng.IntN(in) == 0 }
+
+// closing draws how the pool is closed.
+func (c *raceClient) closing() genOp {
+	if genHas[Forcer](c.run.pool) && c.one(2) {
+		return genOp{verb: genVShutdown, wait: time.Duration(1+c.rng.IntN(2000)) * time.Microsecond}
+	}
+	return genOp{verb: genVClose}
+}
+
+// ask draws what a client without a lease does.
+func (c *raceClient) ask() genOp {
+	pool, n := c.run.pool, c.rng.IntN(40)
+	names := genSessions()
+	session := names[c.rng.IntN(len(names))]
+	switch {
+	case n == 0 && genHas[Resizer](pool):
+		return genOp{verb: genVResize, max: 1 + c.rng.IntN(c.run.target.Capacity+2)}
+	case n == 1 && genHas[Resetter](pool):
+		return genOp{verb: genVReset}
+	case n < 4 && genHas[Creator](pool):
+		return genOp{verb: genVCreate, wait: time.Duration(1+c.rng.IntN(2000)) * time.Microsecond} // it may wait for room
+	case n < 7 && genHas[SessionAcquirer](pool):
+		return genOp{verb: genVEndSession, session: session}
+	case n < 12 && genHas[TryAcquirer](pool):
+		return genOp{verb: genVTry}
+	case n == 12 && c.last != nil && c.run.target.Spec.DoubleRelease != Undefined && !c.run.env.isForced():
+		return genOp{verb: genVAgain}
+	}
+	o := genOp{verb: genVAcquire, wait: c.patience()}
+	if genHas[SessionAcquirer](pool) && c.one(2) {
+		o.session = session
+	}
+	if c.run.target.Spec.NoContext {
+		o.wait = 0
+	} else if c.one(24) {
+		o.done, o.wait = true, 0
+	}
+	return o
+}
+
+// patience draws when an acquire's context ends: mostly never, so that it must be served.
+func (c *raceClient) patience() time.Duration {
+	if c.one(3) {
+		return time.Duration(1+c.rng.IntN(200)) * time.Microsecond
+	}
+	return 0
+}
+
+// hold lets others run, for a while.
+func (c *raceClient) hold() {
+	switch {
+	case c.one(8):
+		time.Sleep(time.Duration(c.rng.IntN(200)) * time.Microsecond)
+	case c.one(2):
+		runtime.Gosched()
+	}
+}
+
+// giveBack ends the client's lease, if it has one, in a drawn way.
+func (c *raceClient) giveBack() {
+	if c.lease == nil {
+		return
+	}
+	o := genOp{verb: genVRelease}
+	lease := c.lease.lease
+	switch {
+	case genHas[Discarder](lease) && c.one(6):
+		o.verb = genVDiscard
+	case genHas[Ender](lease) && c.one(3):
+		o.verb, o.ending = genVEnd, Ending(c.rng.IntN(int(Error)+1))
+		if c.run.target.Spec.HookPanics {
+			o.ending = Ending(c.rng.IntN(int(Goexit) + 1))
+		}
+	}
+	c.do(o)
+}
+
+// do makes a call.
+func (c *raceClient) do(o genOp) {
+	o.client = c.number
+	call := &genCall{op: o, number: int(c.run.calling.Add(1)), kind: genKind(o.verb)}
+	ev := model.PromiseEvent{
+		Kind: model.PromiseCallBegan, Op: call.kind, Call: call.number, Client: c.number, Session: o.session, Max: o.max, Done: o.done,
+	}
+	call.ctx, call.cancel = context.WithCancel(context.Background())
+	if o.wait > 0 {
+		call.ctx, call.cancel = context.WithTimeout(context.Background(), o.wait)
+		deadline, _ := call.ctx.Deadline()
+		ev.Deadline = deadline.Sub(c.run.env.start)
+	}
+	defer call.cancel()
+	if o.done {
+		call.cancel()
+	}
+	switch call.kind {
+	case model.PromiseRelease, model.PromiseDiscard:
+		call.lease, call.lent = c.lease.lease, c.lease.lent
+		ev.Lease, ev.Resource = c.lease.number, call.lent
+		c.last, c.lease = c.lease, nil
+	case model.PromiseAgain:
+		call.lease, ev.Lease = c.last.lease, c.last.number
+		c.last = nil
+	case model.PromiseShutdown:
+		ev.Done = true // its context ends while it runs, if it lasts
+	}
+	c.now.Store(call)
+	c.run.seam.Call(ev)
+	if ev.Resource > 0 {
+		call.lease.Resource().letGo()
+	}
+	back := c.run.perform(call)
+	if call.lent > 0 && (call.kind == model.PromiseAcquire || call.kind == model.PromiseTry) {
+		c.lease = call
+		if r := call.lease.Resource(); !r.takeHold(call.number) {
+			c.run.env.log(model.PromiseEvent{Kind: model.PromiseMisuse, Resource: r.id, Text: "held by two callers at once"})
+		}
+	}
+	c.run.seam.Return(back, call)
+	c.now.Store(nil)
+}
+
+// takeHold and letGo are what a holder does with a resource first and last. The mark is
+// written without any synchronisation, and outside of what the holder's word synchronises:
+// if the pool does not order one holder after the other, the race detector says so.
+func (r *Resource) takeHold(call int) bool {
+	r.mark = call
+	return r.word.CompareAndSwap(0, int64(call))
+}
+
+func (r *Resource) letGo() {
+	r.word.Store(0)
+	r.mark = 0
+}

@@ -1,0 +1,177 @@
+package props
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/poolproof/poolproof/model"
+)
+
+const raceName = "Race"
+
+// How long Race may take unless the number of checks was given by hand, and how long a call
+// may then be under way.
+const (
+	raceTime     = time.Second
+	racePatience = 10 * time.Second
+)
+
+// raceSeed is where the numbers of Race come from: -rapid.seed, or else the clock.
+func raceSeed() uint64 {
+	if fl := flag.Lookup("rapid.seed"); fl != nil {
+		if n, err := strconv.ParseUint(fl.Value.String(), 10, 64); err == nil && n > 0 {
+			return n
+		}
+	}
+	return uint64(time.Now().UnixNano())
+}
+
+// raceRounds calls round as often as checks were asked for, with seeds that follow from one,
+// until it returns false. Unless their number was given by hand it stops after a while.
+func raceRounds(t *testing.T, round func(seed uint64) bool) (ran, asked int) {
+	t.Helper()
+	seed := raceSeed()
+	rng := rand.New(rand.NewPCG(seed, 0))
+	asked = genAsked()
+	given := genGiven("rapid.checks", "RAPID_CHECKS")
+	t.Logf("seed %d; to do the same operations again: -rapid.seed=%d -rapid.checks=%d", seed, seed, asked)
+	started := time.Now()
+	for ran < asked && !genLate(t) && (given || time.Since(started) < raceTime) {
+		ran++
+		if !round(rng.Uint64()) {
+			return ran, asked
+		}
+	}
+	if !given {
+		asked = ran
+	}
+	return ran, asked
+}
+
+// checkRaces is the subtest Race.
+func (v *genVerifier) checkRaces(t *testing.T) {
+	t.Helper()
+	started := time.Now()
+	target := v.target
+	target.RealTime, target.Patience = true, min(v.target.patience(), racePatience)
+	clock := v.reals.next(target.Name)
+	var total genTraffic
+	var found string
+	ran, asked := raceRounds(t, func(seed uint64) bool {
+		r, broken := newRace(&target, clock, seed)
+		total.add(r.counted())
+		if broken != nil {
+			found = r.report(target.Name, broken)
+		}
+		if v.target.Report != nil {
+			v.target.Report.Progress("generic", raceName, total.runs, genAsked())
+		}
+		return broken == nil
+	})
+	if found == "" {
+		found = v.leftRacing(clock, target.patience())
+	}
+	if v.target.Report != nil {
+		defer func() {
+			v.target.Report.Result(Result{
+				Machine: "generic", Subtest: raceName, Asked: asked, Executed: ran, Operations: total.calls,
+				Failed: t.Failed(), Elapsed: time.Since(started),
+			})
+		}()
+	}
+	if found != "" {
+		t.Fatal(found)
+	}
+	t.Logf("%s: %v in %v", target.Name, total, time.Since(started).Round(time.Millisecond))
+	if ran < asked {
+		t.Errorf("props: only %d of %d checks ran; give the test more time (-timeout) or ask for fewer (-rapid.checks)", ran, asked)
+	}
+	if total.grants < total.runs {
+		t.Errorf("props: %s: too little traffic to prove anything: %v", target.Name, total)
+	}
+}
+
+// leftRacing says which goroutines of the runs have not ended.
+func (v *genVerifier) leftRacing(clock *genReal, patience time.Duration) string {
+	left := clock.leaked(patience)
+	if left == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s breaks I13: goroutines are left after everything has ended\n\n%s", v.target.Name, left)
+}
+
+// newRace does one run and returns what it found.
+func newRace(target *Target, clock *genReal, seed uint64) (r *raceRun, broken *model.PromiseViolation) {
+	pprof.SetGoroutineLabels(clock.labels) // what the pool starts has them, too
+	defer pprof.SetGoroutineLabels(context.Background())
+	r = newRaceRun(target, clock, seed)
+	if broken = r.open(); broken == nil {
+		broken = r.play()
+	}
+	if seen := r.judged(); seen != nil { // what came first says most
+		broken = seen
+	}
+	if broken == nil {
+		broken = r.wind()
+	}
+	return r, broken
+}
+
+// counted says what the run has done.
+func (r *raceRun) counted() genTraffic {
+	t := genTraffic{runs: 1}
+	for i := range r.seen {
+		switch e := &r.seen[i]; e.Kind {
+		case model.PromiseCallBegan:
+			t.calls++
+		case model.PromiseCreateBegan:
+			t.creates++
+		case model.PromiseCallEnded:
+			switch {
+			case e.Resource > 0:
+				t.grants++
+			case e.Outcome == Cancelled && e.Op == model.PromiseAcquire:
+				t.cancels++
+			case e.Op == model.PromiseClose || e.Op == model.PromiseShutdown:
+				t.closes++
+			}
+		case model.PromiseCreateEnded, model.PromiseCheckEnded:
+			if e.Failed {
+				t.failures++
+			}
+		}
+	}
+	return t
+}
+
+// raceShown is how many of the last events a report shows.
+const raceShown = 60
+
+// report is the whole message of a finding.
+func (r *raceRun) report(target string, v *model.PromiseViolation) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s breaks %s\n\nThe last that happened, one column per client:\n", target, v.Error())
+	for _, e := range r.seen[max(0, len(r.seen)-raceShown):] {
+		text := genNote(&e)
+		if e.Kind == model.PromiseCallBegan {
+			text = e.Op.String()
+		}
+		if text != "" {
+			fmt.Fprintf(&b, "%9.3fms %s%s\n", float64(e.At)/1e6, strings.Repeat(" ", genColumn*max(0, e.Client-1)), text)
+		}
+	}
+	if v.Rule == "I4" || v.Rule == "I5" || v.Rule == "I13" {
+		buf := make([]byte, 1<<20)
+		b.WriteString("\n")
+		b.Write(buf[:runtime.Stack(buf, true)])
+	}
+	return b.String()
+}
