@@ -2,7 +2,9 @@ package props
 
 import (
 	"context"
+	"sync/atomic"
 
+	"github.com/poolproof/poolproof/model"
 	"github.com/poolproof/poolproof/pool"
 )
 
@@ -46,6 +48,9 @@ type FullWorker struct {
 	Value any // what Backend.Start returned
 
 	usable fullUsable // what Usable will say; set before the release that asks
+
+	mark model.Client // of Race; written by the holder alone
+	word atomic.Int64 // of Race; the client that holds it, 0: none
 }
 
 // Backend makes the workers behind the gates. A hook that is told to succeed calls it, and

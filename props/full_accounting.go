@@ -180,14 +180,17 @@ func (free *fullFree) operate(r *fullRun, lim *fullLimits) {
 }
 
 // addUp demands that the parts of the pool's statistics make up the whole (I15).
-func (r *fullRun) addUp() {
-	t, ok := r.subject.Tally()
+func (r *fullRun) addUp() { r.factory.addUp(r.subject) }
+
+// addUp is what addUp of a run does.
+func (f *fullFactory) addUp(subject Subject) {
+	t, ok := subject.Tally()
 	if !ok {
 		return
 	}
 	if parts := t.Starting + t.Idle + t.Checking + t.Leased + t.Stopping; parts != t.Live || min(
 		t.Starting, t.Idle, t.Checking, t.Leased, t.Stopping, t.Waiting) < 0 {
-		r.factory.book(func(b *fullBooks) { b.complain("I15: the statistics do not add up: %+v", t) })
+		f.book(func(b *fullBooks) { b.complain("I15: the statistics do not add up: %+v", t) })
 	}
 }
 

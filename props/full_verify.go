@@ -46,6 +46,9 @@ type PoolTarget struct {
 //     by the factory's books. Not in real time.
 //   - Scheduled: clients, hooks and the moments at which contexts end are interleaved as a
 //     drawn schedule says; some order of what was done must fit the model. Not in real time.
+//   - Race: real goroutines by the clock on the wall, judged by the factory's books, the
+//     race detector under -race, and the rules of affinity. Not with a backend that cannot
+//     live in a bubble. It takes a second at most, unless -rapid.checks is given.
 //
 // -rapid.checks and -rapid.steps set how much is done; a subtest that executed fewer
 // checks than asked for fails.
@@ -59,6 +62,7 @@ func VerifyPool(t *testing.T, target PoolTarget) {
 	}
 	if !target.RealTime {
 		t.Run(schedSubtest, target.verifyScheduled)
+		t.Run(raceName, target.verifyRaces)
 	}
 }
 
