@@ -17,7 +17,7 @@ func HuntScheduled(t *testing.T, target PoolTarget, checks int) Finding {
 	defer fullSetFlags(map[string]string{
 		"rapid.checks": strconv.Itoa(checks), "rapid.nofailfile": "true", "rapid.shrinktime": "10s",
 	})()
-	found, traffic := target.searchSchedules(t, t)
+	found, traffic, _ := target.searchSchedules(t, t)
 	if found == nil {
 		if traffic.checks < checks {
 			t.Errorf("%s: %d checks were executed, want %d", target.Name, traffic.checks, checks)

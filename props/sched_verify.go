@@ -2,8 +2,11 @@ package props
 
 import (
 	"errors"
+	"flag"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -160,7 +163,7 @@ func (t schedTraffic) enough(tt testing.TB) {
 func (t *PoolTarget) verifyScheduled(tt *testing.T) {
 	tt.Helper()
 	begin := time.Now()
-	found, traffic := t.searchSchedules(tt, tt)
+	found, traffic, seed := t.searchSchedules(tt, tt)
 	if t.Report != nil {
 		defer func() {
 			t.Report.Result(Result{
@@ -170,10 +173,10 @@ func (t *PoolTarget) verifyScheduled(tt *testing.T) {
 		}()
 	}
 	if found != nil {
-		tt.Fatalf("%s", t.shrinkSchedule(tt, found).report(t.Name))
+		tt.Fatalf("%s\n%s", t.shrinkSchedule(tt, found).report(t), seed)
 	}
 	took := time.Since(begin)
-	tt.Logf("%s: %v; %.0f checks a second", t.Name, traffic, float64(traffic.checks)/took.Seconds())
+	tt.Logf("%s: %v; %.0f checks a second; %s", t.Name, traffic, float64(traffic.checks)/took.Seconds(), seed)
 	if asked := fullAsked(); traffic.checks < asked {
 		tt.Errorf("%s: %d checks were executed, want %d", schedSubtest, traffic.checks, asked)
 	}
@@ -184,7 +187,16 @@ const schedSubtest = "Scheduled"
 
 // searchSchedules runs drawn programs under drawn schedules until one breaks a promise.
 // Rapid does not shrink it: it would not know what a preemption is.
-func (t *PoolTarget) searchSchedules(tt *testing.T, tb rapid.TB) (found *schedFound, traffic schedTraffic) {
+// It also says how to search in the same way again.
+func (t *PoolTarget) searchSchedules(tt *testing.T, tb rapid.TB) (found *schedFound, traffic schedTraffic, again string) {
+	seed := "0"
+	if f := flag.Lookup("rapid.seed"); f != nil {
+		seed = f.Value.String()
+	}
+	if seed == "0" {
+		seed = strconv.FormatUint(rand.Uint64()>>1|1, 10)
+	}
+	defer fullSetFlags(map[string]string{"rapid.seed": seed})()
 	// One task runs at a time: more processors only pass it to and fro.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	rapid.Check(tb, func(rt *rapid.T) {
@@ -202,16 +214,20 @@ func (t *PoolTarget) searchSchedules(tt *testing.T, tb rapid.TB) (found *schedFo
 			t.Report.Progress("full", schedSubtest, traffic.checks, fullAsked())
 		}
 	})
-	return found, traffic
+	return found, traffic, "-rapid.seed=" + seed + " does the same again"
 }
 
 // report is the whole message of a finding.
-func (f *schedFound) report(target string) string {
+func (f *schedFound) report(t *PoolTarget) string {
+	command := "go test ./props -run TestSchedules"
+	if t.able != nil && t.able.points {
+		command = "go run ./cmd/poolproof test -instrument ./pool ./props -- -run TestSchedules"
+	}
 	return fmt.Sprintf("%s breaks %v\n\n%s\nscript (%d lines, %d preemptions):\n%s\n"+
-		"To replay it, pass the script to props.ReplayScheduled; here, save it in testdata/schedules and run\n"+
-		"\tgo test ./props -run TestSchedules\n\n%v",
-		target, f.err, f.run.log.columns(f.script.program.cfg.Clients), f.script.program.length(), f.result.Preemptions,
-		&f.script, f.result.Trace)
+		"To replay it, pass the script to props.ReplayScheduled; in this repository, save it in testdata/schedules and run\n"+
+		"\t%s\n\n%v",
+		t.Name, f.err, f.run.log.columns(f.script.program.cfg.Clients), f.script.program.length(), f.result.Preemptions,
+		&f.script, command, f.result.Trace)
 }
 
 // ScheduledResult is what came of replaying a script.

@@ -129,8 +129,12 @@ func (c *schedCall) rule() string {
 		return "I15"
 	case c.closes() || c.closed:
 		return "I13"
-	case !c.acquires():
+	case c.verb == schedRetire || c.verb == schedResize:
 		return "I16"
+	case c.verb == schedEndSession:
+		return "I9"
+	case !c.acquires(): // ends a lease: who gets the worker
+		return "I7"
 	case c.granted:
 		return "I7"
 	}
