@@ -47,6 +47,7 @@ func (v *genVerifier) shrinkSchedule(t *testing.T, f *genFinding) *genFinding {
 	s.left = genSchedRuns
 	s.fewer()
 	s.weigh()
+	s.best.checks = f.checks
 	return s.best
 }
 

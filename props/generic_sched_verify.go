@@ -173,7 +173,9 @@ func (v *genVerifier) searchSchedules(t *testing.T) (found *genFinding, total ge
 		if v.target.Report != nil {
 			v.target.Report.Progress("generic", genScheduledName, total.ran, genAsked())
 		}
-		found = f
+		if found = f; f != nil {
+			f.checks = total.ran
+		}
 	})
 	return found, total
 }

@@ -22,6 +22,7 @@ type genFinding struct {
 	schedule     sched.Schedule
 	result       *sched.Result // nil if the run hung
 	instrumented bool          // the pool has points of its own
+	checks       int           // that it took to find; 0: nobody counted
 }
 
 // Widths of the transcript, in characters.
@@ -90,6 +91,9 @@ func (f *genFinding) report(target, replay string) string {
 	if f.result != nil {
 		fmt.Fprintf(&b, ", %d preemptions", f.result.Preemptions)
 	}
+	if f.checks > 0 {
+		fmt.Fprintf(&b, "; found after %d checks", f.checks)
+	}
 	fmt.Fprintf(&b, "; seen in %d of %d replays.", f.seen, f.tried)
 	switch {
 	case f.seen == f.tried:
@@ -100,7 +104,7 @@ func (f *genFinding) report(target, replay string) string {
 	}
 	b.WriteString("\n" + replay + "\n")
 	if f.result != nil {
-		fmt.Fprintf(&b, "\n%v", f.result.Trace)
+		b.WriteString("\n" + genTable(f.result.Trace))
 	}
 	if f.stacks != "" {
 		b.WriteString("\n" + f.stacks)

@@ -361,11 +361,16 @@ func (v *genVerifier) enough(t *testing.T, total genTraffic) {
 func (v *genVerifier) fail(t *testing.T, f *genFinding) {
 	t.Helper()
 	note := "To replay it, pass the script to props.Replay."
+	command := "go test"
+	if f.instrumented {
+		command = "poolproof test -instrument PACKAGES . --" // nothing in this build knows which they were
+		note += " The schedule fits a build with the same packages instrumented."
+	}
 	if file, err := v.keep(f); err != nil {
 		note += fmt.Sprintf(" It could not be kept: %v", err)
 	} else if file != "" {
-		note = fmt.Sprintf("Kept as %s; every run of the test replays it. To replay it alone, in the package's directory:\n\tgo test -run '^%s$/^Replay$/^%s$'",
-			file, strings.ReplaceAll(regexp.QuoteMeta(v.replay), "/", "$/^"), regexp.QuoteMeta(filepath.Base(file)))
+		note = fmt.Sprintf("Kept as %s; every run of the test replays it. To replay it alone, in the package's directory:\n\t%s -run '^%s$/^Replay$/^%s$'",
+			file, command, strings.ReplaceAll(regexp.QuoteMeta(v.replay), "/", "$/^"), regexp.QuoteMeta(filepath.Base(file)))
 	}
 	t.Fatalf("%s", f.report(v.target.Name, note))
 }
