@@ -3,9 +3,11 @@ GO      ?= go
 TAGS    := -tags=invariants
 CHECKS  ?= 1000
 TOOLS   := GOWORK=off $(GO) tool -modfile=tools/go.mod
+SCHED   := $(GO) run ./cmd/poolproof test -instrument ./pool,./pool/pooltest/broken,./props/internal/racy ./props ./pool/pooltest/broken -- \
+	-tags=invariants,sched -run 'Instrumented|Exhaust|Races|Racy|Schedules|TestVerify(Plain)?Pool/Scheduled'
 MODULES := . cmd/poolproof otelpool
 
-.PHONY: help build test race explore conform props sched bench lint check fmt
+.PHONY: help build test race explore conform sched sched-deep props bench lint check fmt
 
 build: ## compile every module
 	@for m in $(MODULES); do (cd $$m && $(GO) build ./...) || exit 1; done
@@ -14,9 +16,7 @@ test: build ## everything that must hold, the race detector included where it ma
 	$(GO) test $(TAGS) -timeout 9m ./... ./cmd/poolproof/... ./otelpool/...
 	$(GO) test $(TAGS) -race -timeout 9m ./pool ./pool/pooltest ./pool/process/... ./pool/fallback ./otelpool ./examples/...
 	$(GO) test $(TAGS) -race -timeout 9m ./props -run 'Test(Verify|Traces)' -rapid.checks=50
-
-sched: ## tests that need instrumented pools
-	$(GO) run ./cmd/poolproof test -instrument ./props/internal/racy ./props -- $(TAGS),sched -run TestRacy
+	@$(MAKE) --no-print-directory sched
 
 race: ## all tests under the race detector, twice, in random order
 	$(GO) test $(TAGS) -race -shuffle=on -count=2 -timeout 30m ./... ./otelpool/...
@@ -26,6 +26,12 @@ explore: ## enumerate the reference model
 
 conform: ## the pool along every transition of large graphs of the model; ten minutes or more
 	$(GO) test $(TAGS) ./props -run Conform -conform.deep -v -timeout 60m
+
+sched: ## the pool and its broken variants under a scheduler that decides at each lock
+	$(SCHED) -rapid.seed=1 -rapid.checks=5000 -timeout 9m
+
+sched-deep: ## the same with one preemption more and 20,000 checks; an hour or more
+	$(SCHED) -rapid.checks=20000 -sched.deep -v -timeout 180m
 
 props: ## deep random checks; CHECKS=n sets how many
 	$(GO) test $(TAGS) ./props -rapid.checks=$(CHECKS) -timeout 60m
@@ -46,4 +52,4 @@ fmt: ## format all Go files
 check: lint test ## what a change must pass
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -279,7 +279,7 @@ func TestGuideNamesWhatExists(t *testing.T) {
 	if !slices.Equal(rows, want) {
 		t.Errorf("the rows are %v, want %v", rows, want)
 	}
-	for _, info := range broken.Faults() {
+	for _, info := range slices.Concat(broken.Faults(), broken.Races()) {
 		if !strings.Contains(checks[info.Lesson], "`"+info.Name+"`") {
 			t.Errorf("%s does not name the planted fault %s, which is modelled on it", info.Lesson, info.Name)
 		}
@@ -300,7 +300,7 @@ func TestGuideNamesWhatExists(t *testing.T) {
 func knownChecks(t *testing.T) (known, texts map[string]bool) {
 	t.Helper()
 	known, texts = map[string]bool{}, map[string]bool{}
-	for _, info := range broken.Faults() {
+	for _, info := range slices.Concat(broken.Faults(), broken.Races()) {
 		known[info.Name] = true
 	}
 	traces, err := filepath.Glob("../testdata/traces/*.txt")

@@ -12,7 +12,7 @@ func TestPlayText(t *testing.T) {
 		for variant := range uint8(5) {
 			play := fullPlay{model.Op{Kind: kind}, variant}.plain()
 			switch kind {
-			case model.OpAcquire, model.OpTry, model.OpCancel, model.OpRelease, model.OpReleaseUnusable, model.OpDiscard, fullOpStale, fullOpAgain:
+			case model.OpAcquire, model.OpTry, model.OpCancel, model.OpRelease, model.OpReleaseUnusable, model.OpDiscard, model.OpGiveBack, fullOpStale, fullOpAgain:
 				play.op.Client = 2
 			case model.OpEndSession:
 				play.op.Session = 1

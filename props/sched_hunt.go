@@ -10,12 +10,12 @@ import (
 )
 
 // HuntScheduled runs the subtest Scheduled of VerifyPool on a pool that is expected to be
-// wrong, for up to that many checks, and returns what it found, shrunk for a few seconds; t
+// wrong, for up to that many checks, and returns what it found, shrunk for up to a minute; t
 // does not fail. It sets rapid's flags for the time being: no test may run in parallel.
 func HuntScheduled(t *testing.T, target PoolTarget, checks int) Finding {
 	t.Helper()
 	defer fullSetFlags(map[string]string{
-		"rapid.checks": strconv.Itoa(checks), "rapid.nofailfile": "true", "rapid.shrinktime": "10s",
+		"rapid.checks": strconv.Itoa(checks), "rapid.nofailfile": "true", "rapid.shrinktime": "60s",
 	})()
 	found, traffic, _ := target.searchSchedules(t, t)
 	if found == nil {

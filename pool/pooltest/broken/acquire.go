@@ -51,30 +51,37 @@ func (p *Pool[T]) TryAcquireSession(id pool.SessionID) (Lease[T], error) {
 }
 
 func (p *Pool[T]) acquire(ctx context.Context, id pool.SessionID, try bool) (Lease[T], error) {
-	var l *lease[T]
-	var q *waiter[T]
-	var err error
-	p.update(func() { l, q, err = p.enter(ctx, id, try) })
+	l, q, err := p.arrive(ctx, id, try)
 	if err != nil {
 		return Lease[T]{}, err
 	}
 	if q == nil {
 		return Lease[T]{p, l}, nil
 	}
+	cancelled := false
 	select {
 	case <-q.done:
 	case <-ctx.Done():
 		if p.fault == CancelLeaksSlot {
 			return Lease[T]{}, context.Cause(ctx)
 		}
+		if p.fault >= CancelDropsGrant && p.fault <= CancelAfterLook && p.drops(q) {
+			return Lease[T]{}, context.Cause(ctx)
+		}
+		cancelled = true
 		p.update(func() { p.leave(q, context.Cause(ctx)) })
 	}
 	if q.err != nil {
 		return Lease[T]{}, q.err
 	}
 	if ctx.Err() != nil {
-		p.update(func() { p.giveBack(q.lease) })
+		if p.fault != GiveBackForgotten || cancelled {
+			p.update(func() { p.giveBack(q.lease) })
+		}
 		return Lease[T]{}, context.Cause(ctx)
+	}
+	if p.fault == FreshReadLate && q.session != nil {
+		p.look(func() { q.lease.fresh = q.session.fresh })
 	}
 	return Lease[T]{p, q.lease}, nil
 }
@@ -213,10 +220,12 @@ func (p *Pool[T]) grant(s *session[T], w *worker[T], spread bool) *lease[T] {
 		return w.lease
 	}
 	s.leases++
+	s.fresh = false
 	if s.worker == w {
 		return w.lease
 	}
 	w.lease.fresh = p.bind(s, w)
+	s.fresh = true
 	w.lease.binding = s.bindings
 	if spread && crowded && p.mayStart() && p.delay == 0 {
 		p.begin()
@@ -257,7 +266,7 @@ func (p *Pool[T]) giveBack(l *lease[T]) {
 		return
 	}
 	l.worker.leases--
-	if s := l.session; s != nil && s.worker == l.worker && l.binding == s.bindings {
+	if s := l.session; s != nil && s.worker == l.worker && l.binding == s.bindings && p.fault != GiveBackKeepsBinding {
 		s.worker = nil
 		p.quiet(s)
 	}
@@ -341,7 +350,7 @@ func (l Lease[T]) Release() {
 		if v := recover(); v != nil {
 			cause = &pool.PanicError{Value: v, Stack: debug.Stack()}
 		}
-		l.p.update(func() { l.p.end(l.l, cause) })
+		l.p.conclude(l.l, cause)
 	}()
 	if usable := l.p.cfg.Usable; usable != nil && !usable(l.l.worker.value) && l.p.fault != UnusableReused {
 		cause = errUnusable

@@ -4,8 +4,9 @@
 // With the fault None it is correct and a second opinion on the real pool; with any
 // other it is wrong in exactly one way, which the checks of a pool must notice.
 //
-// Every fault shows in some sequence of operations, of time passing and of hook
-// outcomes, with everything at rest in between; none needs a particular interleaving.
+// Every fault of Faults shows in some sequence of operations, of time passing and of hook
+// outcomes, with everything at rest in between. Those of Races show in no such sequence:
+// they need a particular interleaving.
 //
 // All methods may be called from any goroutine. A Pool has no package-level state and
 // may live in a testing/synctest bubble. Config.Observer and Config.Logger are not used.
@@ -49,6 +50,7 @@ type Pool[T any] struct {
 
 	closing  bool
 	finished bool
+	emptied  bool      // finished, but for telling so (DoneClosedTwice)
 	unleased time.Time // when closing first had no lease out
 	revoked  []pool.WorkerID
 }
@@ -127,8 +129,13 @@ var errSizes = errors.New("broken: MinSize must be in 0..MaxSize and MaxSize at 
 func (p *Pool[T]) Counts() Counts {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	live := Counts{Starting: p.count(starting), Idle: p.count(idle), Checking: p.count(checking)}
+	if p.fault == StatTorn {
+		p.mu.Unlock()
+		p.mu.Lock()
+	}
 	return Counts{
-		Live: len(p.workers), Starting: p.count(starting), Idle: p.count(idle), Checking: p.count(checking),
+		Live: len(p.workers), Starting: live.Starting, Idle: live.Idle, Checking: live.Checking,
 		Leased: p.count(leased), Stopping: p.count(stopping), Waiting: len(p.waiters) + p.drift, Sessions: len(p.table),
 	}
 }
@@ -167,13 +174,14 @@ func (p *Pool[T]) grow(minSize, maxSize int) bool {
 
 // update makes a change and brings the pool to rest again. All changes are made here.
 func (p *Pool[T]) update(change func()) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.now = time.Now()
-	p.settle()
-	change()
-	p.settle()
-	p.arm()
+	p.quietly(func() {
+		p.settle()
+		change()
+		p.settle()
+	})
+	if p.fault == DoneClosedTwice {
+		p.announce()
+	}
 }
 
 // settle applies every rule that holds, now and after each thing that the passing of
@@ -220,7 +228,7 @@ func (p *Pool[T]) elapse() bool {
 		}
 	}
 	for _, q := range p.waiters {
-		if p.cfg.AcquireTimeout > 0 && p.reached(q.since.Add(p.cfg.AcquireTimeout)) {
+		if p.cfg.AcquireTimeout > 0 && p.fault != TimeoutAfterGrant && p.reached(q.since.Add(p.cfg.AcquireTimeout)) {
 			p.answer(q, nil, pool.ErrAcquireTimeout)
 			return true
 		}
@@ -244,7 +252,7 @@ func (p *Pool[T]) arm() {
 		p.timer.Stop()
 	case next.IsZero():
 	case p.timer == nil:
-		p.timer = time.AfterFunc(next.Sub(p.now), func() { p.update(func() {}) })
+		p.timer = time.AfterFunc(next.Sub(p.now), p.tick)
 	default:
 		p.timer.Reset(next.Sub(p.now))
 	}

@@ -88,7 +88,11 @@ func (p *Pool[T]) finish() {
 	if p.fault == CloseBeforeStops {
 		live = p.present()
 	}
-	if live == 0 || late {
+	switch {
+	case live > 0 && !late:
+	case p.fault == DoneClosedTwice:
+		p.emptied = true
+	default:
 		p.finished = true
 		close(p.done)
 	}

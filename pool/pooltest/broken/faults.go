@@ -1,6 +1,9 @@
 package broken
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Fault is one way in which a Pool is wrong. Each is modelled on a fault that a
 // published pool had: L and G numbers name the rows of docs/guide.md.
@@ -142,7 +145,7 @@ func (f Fault) String() string {
 	if f == None {
 		return "none"
 	}
-	for _, info := range Faults() {
+	for _, info := range slices.Concat(Faults(), Races()) {
 		if info.Fault == f {
 			return info.Name
 		}

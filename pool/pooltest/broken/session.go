@@ -14,6 +14,7 @@ type session[T any] struct {
 	worker   *worker[T] // nil: not bound
 	bindings int        // how often it was bound
 	lost     bool
+	fresh    bool // whether its last lease made a binding (FreshReadLate)
 	leases   int
 	since    time.Time // when it last had neither lease nor waiter, or was lost
 }
@@ -72,6 +73,7 @@ func (p *Pool[T]) sessionEnd(s *session[T]) (time.Time, bool) {
 // EndSession ends the current epoch of a session. Its waiters keep their places as
 // those of a new session; its leases go on. It does not wait.
 func (p *Pool[T]) EndSession(id pool.SessionID) {
+	queued := p.queuedBefore(id)
 	p.update(func() {
 		s := p.session(id)
 		if s == nil {
@@ -79,6 +81,7 @@ func (p *Pool[T]) EndSession(id pool.SessionID) {
 		}
 		w := s.worker
 		p.endSession(s)
+		p.parkAgain(id, queued)
 		if w != nil && p.fault == SessionEndUntold {
 			w.debts = slices.DeleteFunc(w.debts, func(d pool.SessionID) bool { return d == id })
 		}

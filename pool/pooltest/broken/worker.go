@@ -104,7 +104,7 @@ func (p *Pool[T]) call(w *worker[T], name string, timeout time.Duration, hook fu
 					return
 				}
 			}
-			p.update(func() {
+			p.land(w, name, err, func() {
 				w.hook, w.cancel = "", nil
 				done(err)
 			})
@@ -276,13 +276,18 @@ func (p *Pool[T]) remove(w *worker[T]) {
 // one at its release; its sessions are settled at once. A start that has not returned
 // fails. Retire of any other worker does nothing. It does not wait.
 func (p *Pool[T]) Retire(id pool.WorkerID, cause error) {
+	before := p.phaseBefore(id)
 	p.update(func() {
-		i := slices.IndexFunc(p.workers, func(w *worker[T]) bool { return w.id == id })
-		if i < 0 || p.closing {
+		w := p.worker(id)
+		if w == nil || p.closing {
 			return
 		}
-		w := p.workers[i]
 		switch {
+		case p.fault == RetireAfterRelease && before == leased && w.phase == idle:
+			w.retired = true
+			p.loseSessions(w)
+		case p.fault == RetireUnderHolder && before == idle && w.phase == leased:
+			p.stop(w, &pool.WorkerError{ID: id, Err: cause})
 		case w.phase == starting && p.fault != RetiredStartJoins:
 			if cause == nil {
 				cause = context.Canceled
@@ -296,6 +301,16 @@ func (p *Pool[T]) Retire(id pool.WorkerID, cause error) {
 			p.loseSessions(w)
 		}
 	})
+}
+
+// worker returns the live worker of that number, or nil.
+func (p *Pool[T]) worker(id pool.WorkerID) *worker[T] {
+	for _, w := range p.workers {
+		if w.id == id {
+			return w
+		}
+	}
+	return nil
 }
 
 // trim stops idle workers that may not be granted.
