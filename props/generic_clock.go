@@ -167,7 +167,8 @@ func genFrames(stack string) string {
 		if j := strings.LastIndex(name, "("); j > 0 {
 			name = name[:j]
 		}
-		own := strings.Contains(name, "poolproof/props.(*gen") || strings.Contains(name, "poolproof/props.gen")
+		own := strings.Contains(name, "poolproof/props.(*gen") || strings.Contains(name, "poolproof/props.gen") ||
+			strings.Contains(name, "poolproof/sched.")
 		if own || strings.HasPrefix(name, "runtime/") || strings.Contains(name, "testing") || name == "panic" ||
 			strings.HasPrefix(name, "internal/") {
 			continue

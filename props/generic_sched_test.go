@@ -1,6 +1,14 @@
 package props
 
-import "testing"
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/poolproof/poolproof/props/internal/racy"
+)
 
 // Every fault that one operation after the other shows is found under a schedule, too, and
 // the scripts are as short.
@@ -14,5 +22,57 @@ func TestScheduledControls(t *testing.T) {
 					f.Rule, f.Length, f.Preemptions, c.rules, f.Script)
 			}
 		})
+	}
+}
+
+// A pool that holds a lock while a hook runs hangs a bubble, for a task that stops in a hook
+// keeps others waiting for what is no gate: that is no finding.
+func TestScheduledUnfit(t *testing.T) {
+	fewChecks(t)
+	v := newGenVerifier(t, Target{
+		Name: "locked", Capacity: 2,
+		Open: func(env *Env) (Pool, error) { return &lockPool{env: env, slots: make(chan struct{}, 2)}, nil },
+	})
+	v.hang = time.Second
+	v.checkSchedules(t)
+}
+
+func TestInChildScheduled(t *testing.T) {
+	childOnly(t)
+	newGenVerifier(t, racyTarget(2, racy.CreatesForGood)).verify(t)
+}
+
+// A finding under a schedule is kept as a script with a schedule, which later runs replay.
+func TestScheduledReports(t *testing.T) {
+	dir := t.TempDir()
+	out, ok := child(t, dir, "^TestInChildScheduled$/^Scheduled$", "-rapid.checks=5000", "-rapid.seed=1")
+	if ok {
+		t.Fatalf("Verify passed a broken pool:\n%s", out)
+	}
+	for _, want := range []string{
+		"racy breaks I13: ", "target racy\n", "\n        schedule ", "# What came of it, in this order:", "5 of 5 replays",
+		"1 preemptions; found after ", "go test -run '^TestInChildScheduled$/^Replay$/^racy-I13-", " step   c1 ",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the report lacks %q:\n%s", want, out)
+		}
+	}
+	kept, err := filepath.Glob(filepath.Join(dir, genTraces, "*.txt"))
+	if err != nil || len(kept) != 1 {
+		t.Fatalf("scripts kept: %v, %v; want one", kept, err)
+	}
+	text, err := os.ReadFile(kept[0])
+	if s, bad := parseScript(string(text)); err != nil || bad != nil || !s.scheduled || len(s.schedule) == 0 {
+		t.Errorf("the kept script has no schedule: %+v, %v, %v\n%s", s, bad, err, text)
+	}
+	if out, ok = child(t, dir, "^TestInChildScheduled$/^Replay$"); ok || !strings.Contains(out, "breaks I13: ") {
+		t.Errorf("a kept script was not replayed:\n%s", out)
+	}
+	// Without its schedule the same lines break nothing.
+	s, _ := parseScript(string(text))
+	v := newGenVerifier(t, racyTarget(2, racy.CreatesForGood))
+	s.schedule = nil
+	if f := v.replayOnce(t, &s); f != nil {
+		t.Errorf("the lines alone: got %v, want nothing", f.violation)
 	}
 }

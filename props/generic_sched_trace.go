@@ -26,7 +26,7 @@ func genTable(trace *sched.Trace) string {
 			continue
 		}
 		text := step.Text
-		if step.Where != "" {
+		if step.Where != "" && !genOwnPoint(text) {
 			text += " " + step.Where
 		}
 		row := make([]string, len(rows[0]))
@@ -51,4 +51,14 @@ func genTable(trace *sched.Trace) string {
 // genClientTask tells whether a task of that name does a client's lines.
 func genClientTask(name string) bool {
 	return strings.HasPrefix(name, "c") && strings.Trim(name[1:], "0123456789") == "" && name != "c"
+}
+
+// genOwnPoint tells whether a point is one of this machine, which is nowhere in the pool.
+func genOwnPoint(text string) bool {
+	for h := range genHooks {
+		if text == h.String() || text == h.goesOn() {
+			return true
+		}
+	}
+	return strings.HasPrefix(text, "c") && genClientTask(strings.Fields(text)[0])
 }
