@@ -31,6 +31,7 @@ type genTasks struct {
 	s      *sched.Scheduler
 	queues []genQueue // by client
 	round  int        // goes up with each rest
+	burst  bool       // several lines are done together
 }
 
 // genQueue is what is left of a client's program.
@@ -55,8 +56,10 @@ func (r *genRun) scheduled(ops []genOp) *model.PromiseViolation {
 	if !done {
 		return nil
 	}
+	t.burst = len(ops) > 1
 	r.spawn()
 	v := r.settle()
+	t.burst = false
 	t.round++
 	return v
 }

@@ -163,7 +163,8 @@ func (g *genDrawer) after(o genOp) (genOp, bool) {
 	return next, false
 }
 
-// genCalm asks another strategy until the run winds down, and then preempts nobody.
+// genCalm asks another strategy while several lines are done together, and preempts nobody
+// before, when the pool is brought into a state, nor after, when the run winds down.
 type genCalm struct {
 	inner sched.Strategy
 	run   *genRun // nil before the pool is opened
@@ -171,7 +172,7 @@ type genCalm struct {
 
 // Pick implements sched.Strategy.
 func (c *genCalm) Pick(choice sched.Choice) int {
-	if c.run == nil || c.run.tail {
+	if c.run == nil || !c.run.tasks.burst {
 		return 0
 	}
 	return c.inner.Pick(choice)
@@ -179,22 +180,26 @@ func (c *genCalm) Pick(choice sched.Choice) int {
 
 // Prune implements sched.Pruner.
 func (c *genCalm) Prune(next int) {
-	if p, ok := c.inner.(sched.Pruner); ok && c.run != nil && !c.run.tail {
+	if p, ok := c.inner.(sched.Pruner); ok && c.run != nil && c.run.tasks.burst {
 		p.Prune(next)
 	}
 }
 
-// genUniform preempts at drawn points, anywhere in a run alike.
+// genUniform preempts at drawn points, anywhere in a run alike, but not while a lock is held:
+// others would only come to wait for it.
 type genUniform struct {
 	draw func(label string, n int) int
 	at   map[int]bool
-	n    int // points so far at which a task could have gone on
+	n    int // points so far at which a task could have gone on, holding no lock
 }
 
 // Pick implements sched.Strategy.
 func (u *genUniform) Pick(c sched.Choice) int {
 	if !c.Continue {
 		return u.draw("next", c.N)
+	}
+	if c.Holds {
+		return 0
 	}
 	u.n++
 	if u.at[u.n-1] {

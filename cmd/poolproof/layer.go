@@ -77,12 +77,13 @@ func (s *layerSpec) subtests() []subtest {
 	if s.Kind == kindProcess {
 		return append([]subtest{{"worker", "Protocol"}}, all...)
 	}
-	all = append(all, subtest{"full", "Accounting"})
+	all = append(all, subtest{"full", "Accounting"}, subtest{"full", "Scheduled"}, subtest{"full", "Race"})
 	if s.Kind == kindWire {
 		return all
 	}
 	return append(all, subtest{"full", "Coverage"},
-		subtest{"generic", "Sequential"}, subtest{"generic", "Progress"}, subtest{"generic", "Accounting"})
+		subtest{"generic", "Sequential"}, subtest{"generic", "Progress"}, subtest{"generic", "Accounting"},
+		subtest{"generic", "Scheduled"}, subtest{"generic", "Race"})
 }
 
 // runLayer verifies one layer and reports to reportFD. It does not return if it gets as
