@@ -48,7 +48,8 @@ type PoolTarget struct {
 //     drawn schedule says; some order of what was done must fit the model. Not in real time.
 //   - Race: real goroutines by the clock on the wall, judged by the factory's books, the
 //     race detector under -race, and the rules of affinity. Not with a backend that cannot
-//     live in a bubble. It takes a second at most, unless -rapid.checks is given.
+//     live in a bubble. It takes a second; if -rapid.checks is given,
+//     ten calls are a check.
 //
 // -rapid.checks and -rapid.steps set how much is done; a subtest that executed fewer
 // checks than asked for fails.

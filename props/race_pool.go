@@ -18,15 +18,18 @@ func (t *PoolTarget) verifyRaces(tt *testing.T) {
 	started := time.Now()
 	var reals genRealRuns
 	clock := reals.next(t.Name)
-	calls, grants := 0, 0
+	runs, calls, grants := 0, 0, 0
 	var found error
-	ran, asked := raceRounds(tt, func(seed uint64) bool {
+	ran, asked := raceRounds(tt, func(seed uint64) (int, bool) {
 		var r *raceFull
 		if r, found = t.race(tt, clock, seed); found != nil {
-			return false
+			return 0, false
 		}
-		calls, grants = calls+int(r.calls.Load()), grants+int(r.grants.Load())
-		return !tt.Failed()
+		runs, calls, grants = runs+1, calls+int(r.calls.Load()), grants+int(r.grants.Load())
+		if t.Report != nil {
+			t.Report.Progress("full", raceName, min(calls/raceCalls, fullAsked()), fullAsked())
+		}
+		return int(r.calls.Load()), !tt.Failed()
 	})
 	if found == nil {
 		if left := clock.leaked(racePatience); left != "" {
@@ -45,12 +48,12 @@ func (t *PoolTarget) verifyRaces(tt *testing.T) {
 		buf := make([]byte, 1<<20)
 		tt.Fatalf("%s breaks %v\n\n%s", t.Name, found, buf[:runtime.Stack(buf, true)])
 	}
-	tt.Logf("%s: %d runs: %d calls, %d grants in %v", t.Name, ran, calls, grants, time.Since(started).Round(time.Millisecond))
+	tt.Logf("%s: %d runs: %d calls, %d grants in %v", t.Name, runs, calls, grants, time.Since(started).Round(time.Millisecond))
 	if ran < asked && !tt.Failed() {
 		tt.Errorf("%s: %d checks were executed, want %d", raceName, ran, asked)
 	}
-	if ran >= 10 && grants < ran {
-		tt.Errorf("props: too little traffic to prove anything: %d runs, %d calls, %d grants", ran, calls, grants)
+	if runs >= 10 && grants < runs {
+		tt.Errorf("props: too little traffic to prove anything: %d runs, %d calls, %d grants", runs, calls, grants)
 	}
 }
 

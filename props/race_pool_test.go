@@ -45,7 +45,7 @@ func TestVerifyPoolRace(t *testing.T) {
 	}
 	for name, c := range raced() {
 		t.Run(name, func(t *testing.T) {
-			cmd := exec.Command(exe, "-test.run=^TestInChildRaced$/^Race$", "-rapid.checks=1000", "-rapid.seed=1")
+			cmd := exec.Command(exe, "-test.run=^TestInChildRaced$/^Race$", "-rapid.checks=10000", "-rapid.seed=1")
 			cmd.Env = append(os.Environ(), racedEnv+"="+name)
 			out, err := cmd.CombinedOutput()
 			if err == nil || !strings.Contains(string(out), c.want) {

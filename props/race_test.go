@@ -48,7 +48,7 @@ func TestInChildRace(t *testing.T) {
 func objects(t *testing.T, name string, want []string) {
 	t.Helper()
 	t.Setenv(racePoolEnv, name)
-	out, ok := child(t, t.TempDir(), "^TestInChildRace$", "-rapid.checks=300", "-rapid.seed=1")
+	out, ok := child(t, t.TempDir(), "^TestInChildRace$", "-rapid.checks=5000", "-rapid.seed=1")
 	for _, text := range want {
 		if !ok && strings.Contains(out, text) {
 			return
@@ -64,7 +64,7 @@ func TestVerifyRace(t *testing.T) {
 			if c.name == "no order" && !raceDetector {
 				c.want = []string{"--- PASS: "}
 				t.Setenv(racePoolEnv, c.name)
-				if out, ok := child(t, t.TempDir(), "^TestInChildRace$", "-rapid.checks=20"); !ok {
+				if out, ok := child(t, t.TempDir(), "^TestInChildRace$", "-rapid.checks=300"); !ok {
 					t.Errorf("a fault that only the race detector sees is seen without it:\n%s", out)
 				}
 				return

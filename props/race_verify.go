@@ -34,26 +34,33 @@ func raceSeed() uint64 {
 	return uint64(time.Now().UnixNano())
 }
 
-// raceRounds calls round as often as checks were asked for, with seeds that follow from one,
-// until it returns false. Unless their number was given by hand it stops after a while.
-func raceRounds(t *testing.T, round func(seed uint64) bool) (ran, asked int) {
+// raceCalls is how many calls into the pool count as one check.
+const raceCalls = 10
+
+// raceRounds calls round, which returns how many calls it made and whether to go on, until
+// as many checks were done as were asked for, or for a while if their number was not given
+// by hand. The seeds of the rounds follow from one.
+func raceRounds(t *testing.T, round func(seed uint64) (calls int, ok bool)) (done, asked int) {
 	t.Helper()
 	seed := raceSeed()
 	rng := rand.New(rand.NewPCG(seed, 0))
 	asked = genAsked()
 	given := genGiven("rapid.checks", "RAPID_CHECKS")
-	t.Logf("seed %d; to do the same operations again: -rapid.seed=%d -rapid.checks=%d", seed, seed, asked)
-	started := time.Now()
-	for ran < asked && !genLate(t) && (given || time.Since(started) < raceTime) {
-		ran++
-		if !round(rng.Uint64()) {
-			return ran, asked
-		}
+	t.Logf("seed %d; to do the same operations again: -rapid.seed=%d", seed, seed)
+	limit := raceTime
+	if testing.Short() {
+		limit /= 5
 	}
-	if !given {
-		asked = ran
+	calls, started := 0, time.Now()
+	for ok := true; ok && !genLate(t) && (given && calls < asked*raceCalls || !given && time.Since(started) < limit); {
+		var n int
+		n, ok = round(rng.Uint64())
+		calls += n
 	}
-	return ran, asked
+	if done = calls / raceCalls; !given {
+		return done, done
+	}
+	return min(done, asked), asked
 }
 
 // checkRaces is the subtest Race.
@@ -65,16 +72,17 @@ func (v *genVerifier) checkRaces(t *testing.T) {
 	clock := v.reals.next(target.Name)
 	var total genTraffic
 	var found string
-	ran, asked := raceRounds(t, func(seed uint64) bool {
+	ran, asked := raceRounds(t, func(seed uint64) (int, bool) {
 		r, broken := newRace(&target, clock, seed)
-		total.add(r.counted())
+		did := r.counted()
+		total.add(did)
 		if broken != nil {
 			found = r.report(target.Name, broken)
 		}
 		if v.target.Report != nil {
-			v.target.Report.Progress("generic", raceName, total.runs, genAsked())
+			v.target.Report.Progress("generic", raceName, min(total.calls/raceCalls, genAsked()), genAsked())
 		}
-		return broken == nil
+		return did.calls, broken == nil
 	})
 	if found == "" {
 		found = v.leftRacing(clock, target.patience())

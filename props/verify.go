@@ -34,7 +34,8 @@ import (
 //     locks, atomic operations, channel operations and go statements, too. Not in real time.
 //   - Race: real goroutines by the clock on the wall, with hooks that are slow and fail at
 //     random. Under -race the race detector sees whatever the pool leaves unordered between
-//     one holder of a resource and the next. It takes a second at most, unless -rapid.checks is given.
+//     one holder of a resource and the next. It takes a second; if -rapid.checks is given,
+//     ten calls are a check.
 //
 // Each run ends with the hooks healed: every waiter is served, exactly the capacity can
 // be taken at once and given back, Close returns, everything has been destroyed once, and
