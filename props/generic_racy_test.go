@@ -55,7 +55,7 @@ func racyRules() map[racy.Fault][]string {
 	return map[racy.Fault][]string{
 		racy.FailsQuietly: {"I5"}, racy.CreatesForGood: {"I13"}, racy.KeepsOld: {"reset"}, racy.DiscardsQuietly: {"I5"},
 		racy.ChecksIntoPool: {"I13", "reset"}, racy.CountsLate: {"I2"}, racy.DropsGrant: {"I5", "I13"}, racy.LooksFirst: {"I5", "I13"},
-		racy.LooksTwice: {"I5"}, racy.JoinsClosed: {"I13"}, racy.ReleasesIntoPool: {"I13"}, racy.TriesTwice: {"I1", "I2", "I3"},
+		racy.LooksTwice: {"I5", "I13"}, racy.JoinsClosed: {"I13"}, racy.ReleasesIntoPool: {"I13"}, racy.TriesTwice: {"I1", "I2", "I3"},
 		racy.ShrinksTwice: {"I1", "I3"}, racy.HandsOver: {"I5"}, racy.OneToken: {"I5"}, racy.ClosesTwice: {"panic"},
 		racy.AddsLate: {"I13"}, racy.LosesCount: {"I5", "I2"},
 	}
