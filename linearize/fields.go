@@ -108,6 +108,7 @@ func newFields() *fields {
 			"worker":  uintField(func(o *Op) *uint64 { return &o.Worker }),
 			"token":   uintField(func(o *Op) *uint64 { return &o.Token }),
 			"fresh":   boolField(func(o *Op) *bool { return &o.Fresh }),
+			"ended":   boolField(func(o *Op) *bool { return &o.Ended }),
 			"seq":     uintField(func(o *Op) *uint64 { return &o.Seq }),
 			"lease":   intField(func(o *Op) *int { return &o.Lease }),
 			"max":     intField(func(o *Op) *int { return &o.Max }),
@@ -184,6 +185,7 @@ func (l *line) op(o *Op) {
 	l.text("session", o.Session)
 	l.number("lease", uint64(o.Lease))
 	l.number("max", uint64(o.Max))
+	l.flag("ended", o.Ended)
 	l.number("call", uint64(o.Call))
 	l.number("parked", uint64(o.Parked))
 	l.number("return", uint64(o.Return))

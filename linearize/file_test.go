@@ -18,7 +18,7 @@ func sample() *History {
 			FullOnly: true, CloseWaits: true, NoneAfter: true, Fresh: true, Ends: true,
 		}},
 		Ops: []Op{
-			{ID: 1, Client: 1, Kind: Acquire, Outcome: Granted, Fresh: true, Session: "\\x", Call: 1, Return: 9, Parked: 3, Worker: 7, Token: 8, Seq: 9},
+			{ID: 1, Client: 1, Kind: Acquire, Outcome: Granted, Fresh: true, Ended: true, Session: "\\x", Call: 1, Return: 9, Parked: 3, Worker: 7, Token: 8, Seq: 9},
 			{ID: 2, Client: 1, Kind: Release, Outcome: Done, Call: 10, Return: 11, Worker: 7, Lease: 1, Seq: 10},
 			{ID: 5, Client: 2, Kind: Resize, Call: 10, Max: 3},
 		},

@@ -118,6 +118,7 @@ type Op struct {
 	Kind    Kind
 	Outcome Outcome
 	Fresh   bool // of a grant: it bound its session to the worker
+	Ended   bool // of an acquire: its context had ended before the call
 	Session string
 	Call    time.Duration
 	Return  time.Duration // 0 if there was no answer
