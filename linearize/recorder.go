@@ -265,4 +265,3 @@ func (r *Recorder) History() *History {
 	h.assignSeqs()
 	return h
 }
-
