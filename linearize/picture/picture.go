@@ -1,15 +1,12 @@
 package picture
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
 	"fmt"
 	"html/template"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -38,35 +35,6 @@ func Write(w io.Writer, h *linearize.History, v *linearize.Verdict, links ...Lin
 		return err
 	}
 	return t.Execute(w, p)
-}
-
-// WriteFile writes the page to a new file, or over an old one.
-func WriteFile(name string, h *linearize.History, v *linearize.Verdict, links ...Link) error {
-	var b bytes.Buffer
-	if err := Write(&b, h, v, links...); err != nil {
-		return err
-	}
-	return os.WriteFile(name, b.Bytes(), 0o644)
-}
-
-// Beside writes the page of a history that failed beside the history's file, under its name
-// with the extension .html, and returns that name, for the message of the failure. It
-// writes nothing and returns "" if the verdict is Ok.
-func Beside(history string, h *linearize.History, v *linearize.Verdict, links ...Link) (string, error) {
-	if v.Result == linearize.Ok {
-		return "", nil
-	}
-	name := PageName(history)
-	if err := WriteFile(name, h, v, links...); err != nil {
-		return "", fmt.Errorf("picture: %w", err)
-	}
-	return name, nil
-}
-
-// PageName returns the name of the page beside a history's file.
-func PageName(history string) string {
-	base := strings.TrimSuffix(history, ".gz")
-	return strings.TrimSuffix(base, filepath.Ext(base)) + ".html"
 }
 
 // page is what page.html shows.

@@ -198,27 +198,61 @@ func TestBesideWritesForFailuresOnly(t *testing.T) {
 	t.Parallel()
 	h := run(2, 1, 5, 5)
 	file := filepath.Join(t.TempDir(), "a.b.jsonl.gz")
+	page := strings.TrimSuffix(file, ".jsonl.gz") + ".html"
 	for _, c := range []struct {
 		result linearize.Result
-		want   string
+		want   []string
 	}{
-		{linearize.Ok, ""},
-		{linearize.Illegal, strings.TrimSuffix(file, ".jsonl.gz") + ".html"},
-		{linearize.Unknown, strings.TrimSuffix(file, ".jsonl.gz") + ".html"},
+		{linearize.Ok, nil},
+		{linearize.Illegal, []string{page}}, // porcupine would let it pass
+		{linearize.Unknown, []string{page}},
 	} {
-		name, err := Beside(file, h, &linearize.Verdict{Result: c.result})
-		if err != nil || name != c.want {
-			t.Errorf("%v: got %q and error %v, want %q", c.result, name, err, c.want)
+		names, err := Beside(file, h, &linearize.Verdict{Result: c.result})
+		if err != nil || !slices.Equal(names, c.want) {
+			t.Errorf("%v: got %q and error %v, want %q", c.result, names, err, c.want)
 		}
-		if c.want == "" {
+		if c.want == nil {
 			continue
 		}
-		if page, err := os.ReadFile(name); err != nil || !strings.Contains(string(page), c.result.String()) {
-			t.Errorf("%v: got a page of %d bytes and error %v", c.result, len(page), err)
+		if text, err := os.ReadFile(page); err != nil || !strings.Contains(string(text), c.result.String()) {
+			t.Errorf("%v: got a page of %d bytes and error %v", c.result, len(text), err)
 		}
 	}
 	if _, err := Beside(filepath.Join(t.TempDir(), "missing", "h.jsonl"), h, &linearize.Verdict{}); err == nil {
 		t.Error("a page in a folder that is not there: got no error")
+	}
+}
+
+// TestPorcupinesPageIsLinked saves the pages of histories that porcupine refuses too.
+func TestPorcupinesPageIsLinked(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../../testdata/histories/bad/*.jsonl")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("got %d bad histories and error %v", len(files), err)
+	}
+	linked := 0
+	for _, file := range files {
+		h, err := linearize.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := linearize.Judge(t.Context(), h, linearize.Budget{})
+		name := filepath.Join(t.TempDir(), "page.html")
+		names, err := Save(name, h, &v)
+		if err != nil || len(names) == 0 || names[0] != name {
+			t.Fatalf("%s: got %q and error %v, want %s first", file, names, err, name)
+		}
+		page, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(page), `href="./page.porcupine.html"`) != (len(names) == 2) {
+			t.Errorf("%s: %q are written, which the links do not say", file, names)
+		}
+		linked += len(names) - 1
+	}
+	if linked == 0 {
+		t.Error("no history has a page of porcupine's")
 	}
 }
 
