@@ -3,7 +3,8 @@
 //
 // Exit codes: 0 everything that was asked for was executed and passed; 1 a check failed
 // or was not executed in full; 2 the command could not do its work: wrong flags, a worker
-// program that does not start, an interrupt, nobody to read the output.
+// program that does not start, an interrupt, nobody to read the output; 3 a history was
+// judged without a result.
 package main
 
 import (
@@ -21,9 +22,10 @@ import (
 
 // The exit codes.
 const (
-	exitPassed = 0
-	exitFailed = 1
-	exitCannot = 2
+	exitPassed  = 0
+	exitFailed  = 1
+	exitCannot  = 2
+	exitUnknown = 3
 )
 
 // errFailed reports that a check failed; the output has said so already.
@@ -54,6 +56,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exitPassed
 	case errors.Is(err, errFailed):
 		return exitFailed
+	case errors.Is(err, errUnknown):
+		return exitUnknown
 	}
 	fmt.Fprintf(stderr, "poolproof: %v\n", err)
 	return exitCannot
@@ -80,12 +84,13 @@ func rootCommand(stdout, stderr io.Writer) *cobra.Command {
 		Long: `Check worker pools against a reference state machine.
 
 Exit codes: 0 all passed and all executed; 1 a check failed or was not executed in
-full; 2 the command could not do its work, or was interrupted.`,
+full; 2 the command could not do its work, or was interrupted; 3 a history was judged
+without a result.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return fmt.Errorf("%q is no command; want verify, explore or test\nRun 'poolproof help' for what they do", args[0])
+				return fmt.Errorf("%q is no command; want verify, explore, test or judge\nRun 'poolproof help' for what they do", args[0])
 			}
 			return cmd.Help()
 		},
@@ -97,6 +102,6 @@ full; 2 the command could not do its work, or was interrupted.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w\nRun '%s --help' for the flags", err, cmd.CommandPath())
 	})
-	root.AddCommand(verifyCommand(), exploreCommand(), testCommand())
+	root.AddCommand(verifyCommand(), exploreCommand(), testCommand(), judgeCommand())
 	return root
 }
