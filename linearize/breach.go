@@ -47,7 +47,7 @@ func (x *index) illegal(judge string, st *state, p *point, b breach) Verdict {
 		}
 		text = fmt.Sprintf(text, id)
 	}
-	v := Verdict{Result: Illegal, Rule: reasons[b.why].rule, Judge: judge}
+	v := Verdict{Result: Illegal, Rule: reasons[b.why].rule, Judge: judge, why: b.why}
 	if p.op != none {
 		o := &x.h.Ops[p.op]
 		v.Text = o.String() + ": " + text

@@ -26,6 +26,7 @@ type index struct {
 
 	mayEnd   []time.Duration // of each worker: since when there is a reason for its end
 	mayEndBy time.Duration   // the same for all workers
+	exact    bool            // the ends of workers are reported, at their places in the order
 	touched  []time.Duration // of each op: until when earlier calls may have kept its session from expiring
 	crowd    []int32         // of each saturated op: how many others may have been waiting
 	racing   []int32         // of each acquire: how many under way with it were cancelled, perhaps after a grant
@@ -56,6 +57,7 @@ type point struct {
 	w, s   int32 // worker and session, -1 for none
 	lo, hi time.Duration
 	seq    uint64
+	rank   int32 // among calls without an answer that are alike, from 1: they come in this order; 0: none
 }
 
 // none is the number of no worker, session or op.
@@ -208,7 +210,7 @@ func (x *index) findEnds() {
 
 // ends reports whether there is a reason, by the time at, for the end of a worker.
 func (x *index) ends(w int32, at time.Duration) bool {
-	return min(x.mayEnd[w], x.mayEndBy) <= at
+	return !x.exact && min(x.mayEnd[w], x.mayEndBy) <= at
 }
 
 // findTouched finds out until when other calls may have kept sessions alive.

@@ -95,7 +95,7 @@ func (s *search) likely(points []point) bool {
 			}
 		default:
 			l.active = append(l.active, t.p)
-			if p.seq == 0 && p.do == doGrant {
+			if p.seq == 0 && p.do == doGrant && l.room(p) {
 				l.force(t.p, 1)
 			} else if p.seq == 0 && p.do == doTurnAway {
 				l.try(t.p)
@@ -119,6 +119,9 @@ func (s *search) step(p *point) breach {
 
 // try applies point i if the rules allow it now, and then those that it makes possible.
 func (l *likely) try(i int32) breach {
+	if l.done[i] {
+		return breach{}
+	}
 	b := l.step(&l.points[i])
 	if b.why != fine {
 		return b
@@ -130,7 +133,7 @@ func (l *likely) try(i int32) breach {
 	p := &l.points[i]
 	for k := len(l.active) - 1; k >= 0 && k < len(l.active); k-- {
 		q := &l.points[l.active[k]]
-		eager := q.do == doTurnAway || q.do == doGrant && q.w == p.w
+		eager := q.do == doTurnAway || q.do == doGrant && q.w == p.w && l.room(q)
 		if q.seq == 0 && eager {
 			l.try(l.active[k])
 		}
@@ -143,11 +146,13 @@ func (l *likely) force(i int32, rounds int) bool {
 	b := l.try(i)
 	for ; b.why != fine && rounds > 0; rounds-- {
 		helped := false
-		for _, k := range slices.Clone(l.active) {
-			if k == i || l.done[k] || l.points[k].seq > 0 || !l.helps(&l.points[k], &l.points[i], b.why) {
+		urgent := slices.Clone(l.active)
+		slices.SortStableFunc(urgent, func(a, b int32) int { return cmp.Compare(l.points[a].hi, l.points[b].hi) })
+		for _, k := range urgent {
+			if k == i || l.done[k] || l.points[k].seq > 0 || !l.helps(&l.points[k], &l.points[i], b) {
 				continue
 			}
-			if l.try(k).why == fine {
+			if b.why == whyOvertakes && l.force(k, rounds-1) || l.try(k).why == fine {
 				helped = true
 				if b = l.try(i); b.why == fine {
 					return true
@@ -161,9 +166,27 @@ func (l *likely) force(i int32, rounds int) bool {
 	return b.why == fine
 }
 
+// room reports whether a grant may be made early: it leaves room for those that have to be
+// made before it.
+func (l *likely) room(p *point) bool {
+	if l.st.capacity == 0 {
+		return true
+	}
+	urgent := int32(0)
+	if l.st.workers[p.w].holder != 0 {
+		urgent-- // the worker is handed on
+	}
+	for _, i := range l.active {
+		if q := &l.points[i]; q.do == doGrant && q.hi < p.hi {
+			urgent++
+		}
+	}
+	return l.st.held+l.st.ghosts+urgent < l.st.capacity
+}
+
 // helps reports whether q may do away with the reason for which p cannot be applied.
-func (l *likely) helps(q, p *point, reason why) bool {
-	switch reason {
+func (l *likely) helps(q, p *point, b breach) bool {
+	switch b.why {
 	case whyHeld:
 		return q.do == doFree && q.w == p.w
 	case whyFull, whyLeasesOut:
@@ -175,7 +198,7 @@ func (l *likely) helps(q, p *point, reason why) bool {
 	case whyMoved, whyMovedAlive, whyMovedIdle, whyBoundTwice, whyNotFresh, whyOutlived, whyDead, whyNotLost:
 		return q.s == p.s && (q.do == doEndSession || q.do == doGhost || q.do == doGrant) || q.do == doGrant && q.w == l.own(p)
 	case whyOvertakes:
-		return q.do == doTurnAway || q.do == doGrant
+		return q.op == b.other
 	}
 	return false
 }

@@ -113,6 +113,8 @@ var mutations = []struct {
 	}},
 }
 
+func randOf(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 11)) }
+
 func granted(o *Op) bool { return o.Outcome == Granted }
 
 // some returns an op that fits, or nil.

@@ -38,10 +38,15 @@ func (x *index) localise(points []point, st *state) *local {
 		return n
 	}
 	l := &local{index: &to, points: slices.Clone(points), st: &start}
+	rank := start.rank
 	for i := range l.points {
 		p := &l.points[i]
 		p.w = worker(p.w)
 		if p.s == none {
+			if p.do == doGhost {
+				rank++
+				p.rank = rank
+			}
 			continue
 		}
 		known := len(to.sessions)
@@ -87,7 +92,7 @@ func (st *state) bytes() int64 {
 
 // equal reports whether nothing can tell the two apart from now on.
 func (st *state) equal(other *state) bool {
-	if st.capacity != other.capacity || st.held != other.held || st.ghosts != other.ghosts || st.seq != other.seq ||
+	if st.capacity != other.capacity || st.held != other.held || st.ghosts != other.ghosts || st.seq != other.seq || st.rank != other.rank ||
 		st.closing != other.closing || st.closed != other.closed || st.forced != other.forced {
 		return false
 	}
@@ -125,14 +130,14 @@ func (l *local) model(goOn func(context.Context, *state) bool) porcupine.Model {
 			if goOn != nil && !goOn(ctx, st) {
 				return false, from
 			}
-			if p.seq > 0 && p.seq < st.seq {
+			if p.seq > 0 && p.seq < st.seq || p.rank > 0 && p.rank != st.rank+1 {
 				return false, from
 			}
 			next := st.clone()
 			if b := l.apply(next, p); b.why != fine {
 				return false, from
 			}
-			next.seq = max(next.seq, p.seq)
+			next.seq, next.rank = max(next.seq, p.seq), max(next.rank, p.rank)
 			return true, next
 		},
 		Equal: func(a, b any) bool { return a.(*state).equal(b.(*state)) },

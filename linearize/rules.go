@@ -16,6 +16,7 @@ type state struct {
 
 	settled []bool // of each parked op: it has its outcome
 	seq     uint64 // of the last change; the witness does without
+	rank    int32  // of the last point that had one
 }
 
 type workerState struct {

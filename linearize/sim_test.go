@@ -23,6 +23,7 @@ type simConfig struct {
 	parked             bool // it is known who waits
 	fault              simFault
 	faultAt            float64 // the fraction of the ops after which the fault shows, once
+	think              int     // the longest pause of a client; 0: 100
 	longHolds, prompts bool    // leases are held for long; calls take no time to speak of
 }
 
@@ -207,7 +208,7 @@ func (s *sim) next(client int) {
 	case s.cfg.closes && !s.closing && len(s.h.Ops) > s.cfg.ops*3/4:
 		op.Kind, op.Session = Close, ""
 	}
-	s.call(op, func() { s.after(s.some(100), func() { s.next(client) }) })
+	s.call(op, func() { s.pause(client) })
 }
 
 // call makes a call, whose effect comes a little later, and goes on when it has returned.
@@ -300,8 +301,17 @@ func (s *sim) hold(o *Op, l *simLease) {
 					return
 				}
 				s.h.Ops[at].Outcome, s.h.Ops[at].Return = Done, s.now
-				s.after(s.some(100), func() { s.next(client) })
+				s.pause(client)
 			})
 		})
 	})
+}
+
+// pause has a client go on after a while.
+func (s *sim) pause(client int) {
+	most := s.cfg.think
+	if most == 0 {
+		most = 100
+	}
+	s.after(s.some(most), func() { s.next(client) })
 }

@@ -30,6 +30,8 @@ type Verdict struct {
 	Changes []uint64 // Seq of the changes that show it
 	Judge   string   // who decided: "form", "witness", "partition", "affinity", "search"
 	Spent   Spent
+
+	why why
 }
 
 // Spent is what judging took.

@@ -62,17 +62,15 @@ func (x *index) byWitness() (v Verdict, ok bool) {
 	} else {
 		ok = w.orderBySeq()
 	}
-	switch {
-	case !ok:
+	if !ok {
 		return Verdict{}, false
-	case unlike != nil:
-		return *unlike, true
 	}
-	if v := w.fitTimes(); v != nil {
-		return *v, true
-	}
-	if v := w.play(); v != nil {
-		return *v, true
+	x.exact = len(x.h.Changes) > 0
+	defer func() { x.exact = false }()
+	for _, judge := range []func() *Verdict{w.fitTimes, w.play, func() *Verdict { return unlike }} {
+		if v := judge(); v != nil {
+			return *v, true
+		}
 	}
 	return Verdict{Result: Ok, Judge: "witness"}, true
 }
@@ -135,7 +133,7 @@ func (w *witness) fitTimes() *Verdict {
 }
 
 func (w *witness) outOfOrder(s, after *step) *Verdict {
-	v := Verdict{Result: Illegal, Rule: reasons[whyTime].rule, Judge: "witness"}
+	v := Verdict{Result: Illegal, Rule: reasons[whyTime].rule, Judge: "witness", why: whyTime}
 	v.Text = fmt.Sprintf("%s: %s took effect by %v, after %s, which began at %v",
 		reasons[whyTime].text, w.name(s), s.hi, w.name(after), after.lo)
 	for _, s := range []*step{s, after} {
