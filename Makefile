@@ -7,7 +7,9 @@ SCHED   := $(GO) run ./cmd/poolproof test -instrument ./pool,./pool/pooltest/bro
 	-tags=invariants,sched -run 'Instrumented|Exhaust|Races|Racy|Schedules|TestVerify(Plain)?Pool/Scheduled'
 MODULES := . cmd/poolproof otelpool
 
-.PHONY: help build test race explore conform sched sched-deep props bench lint check fmt
+HISTORIES ?= 10000
+
+.PHONY: help build test race explore conform sched sched-deep props linearize bench lint check fmt
 
 build: ## compile every module
 	@for m in $(MODULES); do (cd $$m && $(GO) build ./...) || exit 1; done
@@ -35,6 +37,9 @@ sched-deep: ## the same with one preemption more and 20,000 checks; an hour or m
 
 props: ## deep random checks; CHECKS=n sets how many
 	$(GO) test $(TAGS) ./props -rapid.checks=$(CHECKS) -timeout 60m
+
+linearize: ## the judges of histories beside porcupine on HISTORIES drawn ones, and on good, bad and large ones
+	$(GO) test $(TAGS) ./linearize -linearize.deep=$(HISTORIES) -timeout 20m
 
 bench: ## the pool beside its references; compare ratios, see docs/benchmarks.md
 	$(GO) test ./pool -run '^$$' -bench . -benchtime 200ms -count 10 | tee bench.out

@@ -37,7 +37,6 @@ type step struct {
 type pending struct {
 	p          int32
 	from, upTo int32
-	last       breach
 }
 
 // orphan is a lease that no caller has told of.
