@@ -49,7 +49,7 @@ docs/judge.md says how to read it.
 
 Exit codes: 0 ok; 1 illegal; 2 the history cannot be read or the page not be written, wrong
 flags, an interrupt; 3 unknown.`,
-		Example: "  poolproof judge testdata/histories/bad/double-grant.jsonl\n  poolproof judge -o page.html -json run.jsonl.gz",
+		Example: "  poolproof judge testdata/histories/bad/I1-hand-double-grant.jsonl\n  poolproof judge -o page.html -json run.jsonl.gz",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(args); err != nil {
 				return err
@@ -124,9 +124,13 @@ func (f *judgeFlags) judge(ctx context.Context, name string, stdin io.Reader, st
 	if err != nil {
 		return err
 	}
-	v := linearize.Judge(ctx, h, linearize.Budget{Steps: f.steps, Bytes: f.memoryMiB << 20, Timeout: f.timeout})
+	budget := linearize.Budget{Steps: f.steps, Bytes: f.memoryMiB << 20, Timeout: f.timeout}
+	v := linearize.Judge(ctx, h, budget)
 	if ctx.Err() != nil && v.Result == linearize.Unknown {
 		return fmt.Errorf("interrupted: %w", context.Cause(ctx))
+	}
+	if v.Result == linearize.Illegal {
+		cut(ctx, h, &v, budget)
 	}
 	pages, drawErr := f.draw(name, h, &v)
 	j := newJudgement(name, h, &v, pages)
@@ -194,6 +198,19 @@ func (f *judgeFlags) draw(name string, h *linearize.History, v *linearize.Verdic
 		return nil, err
 	}
 	return picture.Save(dir+"/history.html", h, v)
+}
+
+// cut makes the operations that v names those without which h would not be illegal, if they
+// are fewer.
+func cut(ctx context.Context, h *linearize.History, v *linearize.Verdict, budget linearize.Budget) {
+	small, _ := linearize.Minimise(ctx, h, *v, budget)
+	if len(v.Ops) > 0 && len(small.Ops) >= len(v.Ops) {
+		return
+	}
+	v.Ops = v.Ops[:0:0]
+	for i := range small.Ops {
+		v.Ops = append(v.Ops, small.Ops[i].ID)
+	}
 }
 
 func newJudgement(name string, h *linearize.History, v *linearize.Verdict, pages []string) *judgement {
