@@ -247,6 +247,9 @@ func (e *Env) planLocked(h genHook, id uint64) (genPlan, *genGate) {
 // genPanics, or an error if its context ended it. Under a scheduler it stops at its
 // beginning, which is its end too if nothing comes in between, and after what took time.
 func (e *Env) perform(ctx context.Context, h genHook, plan genPlan, gate *genGate) (genHow, error) {
+	if plan.how == genNever {
+		select {} // before any point: a task that is made to end there would call the next hook
+	}
 	sched.Point(h.String())
 	switch plan.how {
 	case genGated:
@@ -267,8 +270,6 @@ func (e *Env) perform(ctx context.Context, h genHook, plan genPlan, gate *genGat
 		time.Sleep(plan.slow)
 		sched.Point(h.goesOn())
 		return genPrompt, nil
-	case genNever:
-		select {}
 	}
 	return plan.how, nil
 }
