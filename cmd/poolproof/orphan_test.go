@@ -241,8 +241,8 @@ func TestInterruptPrintsWhatThereIs(t *testing.T) {
 				t.Errorf("standard error: got %q, want it to have %q", &b.stderr, want)
 			}
 			got := parseVerification(t, b.stdout.Bytes())
-			if got.Passed || len(got.Failures) > 0 || len(got.Rows) != 3+7 {
-				t.Errorf("got passed %v, failures %q, %d rows; want false, none, 10", got.Passed, got.Failures, len(got.Rows))
+			if got.Passed || len(got.Failures) > 0 || len(got.Rows) != 3+11 {
+				t.Errorf("got passed %v, failures %q, %d rows; want false, none, 14", got.Passed, got.Failures, len(got.Rows))
 			}
 			if last := got.Rows[len(got.Rows)-1]; last.Verdict != verdictNotRun {
 				t.Errorf("the last row: got %q, want %q", last.Verdict, verdictNotRun)

@@ -98,8 +98,8 @@ func TestBuiltCommandVerifies(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	out, err := exec.Command(binary, "verify", "--json", "--checks", "5", "--process-checks", "1", "--layer", "memory,go", "--seed", "3").Output()
-	if got := parseVerification(t, out); err != nil || !got.Passed || len(got.Rows) != 10 {
-		t.Errorf("got %v, passed %v, %d rows; want success and 10 rows", err, got.Passed, len(got.Rows))
+	if got := parseVerification(t, out); err != nil || !got.Passed || len(got.Rows) != 14 {
+		t.Errorf("got %v, passed %v, %d rows; want success and 14 rows", err, got.Passed, len(got.Rows))
 	}
 }
 
@@ -131,7 +131,7 @@ func TestJudgedHasARowForEachSubtest(t *testing.T) {
 
 		begun = 4 // checks of the subtest that is not reported
 	)
-	l := &layer{name: layerWire, spec: layerSpec{Kind: kindWire, Checks: 10}}
+	l := &layer{name: layerGo, spec: layerSpec{Kind: kindProcess, Checks: 10}}
 	planned := l.spec.subtests()
 	killed := errors.New("signal: killed")
 	exited := exec.Command("false").Run() // as tests that fail
