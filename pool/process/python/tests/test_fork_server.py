@@ -23,6 +23,8 @@ random.seed(1)
 signal.signal(signal.SIGUSR1, lambda *_: None)
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
+def tell(what, end="\n"): print(f"{what} {os.getpid()}{end}", end="")  # in one piece: threads print at once
+
 @method
 def about():
     return {
@@ -47,8 +49,8 @@ def leave(code): raise SystemExit(code)
 @method
 def linger():
     gate = threading.Event()
-    threading.Thread(target=lambda: (gate.wait(), print("thread ended in", os.getpid()))).start()
-    atexit.register(lambda: print("exit function in", os.getpid(), end=""))
+    threading.Thread(target=lambda: (gate.wait(), tell("thread ended in"))).start()
+    atexit.register(lambda: tell("exit function in", end=""))
     on_stop(gate.set)
 
 @method
@@ -56,13 +58,13 @@ def stop_badly():
     def bad(): raise ValueError("stopped badly")
     on_stop(bad)
 
-atexit.register(lambda: print("exit function of the server in", os.getpid()))
+atexit.register(lambda: tell("exit function of the server in"))
 
 @on_start
-def started(): print("started in", os.getpid())
+def started(): tell("started in")
 
 @on_stop
-def stopped(): print("stopped in", os.getpid())
+def stopped(): tell("stopped in")
 
 if __name__ == "__main__":
     run()
