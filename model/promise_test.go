@@ -65,11 +65,14 @@ func promiseJoin(parts ...any) []PromiseEvent {
 	return all
 }
 
+// promiseLeased is an acquire, the n-th call, that is granted a new resource.
+func promiseLeased(n int, res uint64) []PromiseEvent {
+	return promiseJoin(promiseCallOf(n, PromiseAcquire), promiseMade(res), promiseGot(n, res), promiseRest(0))
+}
+
 // Each rule refuses the history that breaks it, and only under the spec that promises it.
 func TestPromiseRules(t *testing.T) {
-	leased := func(n int, res uint64) []PromiseEvent { // acquire n is granted a new resource
-		return promiseJoin(promiseCallOf(n, PromiseAcquire), promiseMade(res), promiseGot(n, res), promiseRest(0))
-	}
+	leased := promiseLeased
 	done := PromiseEvent{Kind: PromiseCallBegan, Call: 1, Client: 1, Done: true}
 	failed := PromiseEvent{Kind: PromiseCreateEnded, Resource: 1, Failed: true}
 	session := func(n int) PromiseEvent {
