@@ -14,13 +14,13 @@ import (
 	"github.com/poolproof/poolproof/pool/process/worker"
 )
 
-// hangUp closes a channel when hello has been answered.
+// hangUp closes a channel once the answer to hello has been taken, a moment later: at once,
+// the host might hear of the end before it has read the answer.
 type hangUp struct{ net.Conn }
 
 func (h hangUp) Write(p []byte) (int, error) {
-	n, err := h.Conn.Write(p)
-	h.Close()
-	return n, err
+	time.AfterFunc(time.Millisecond, func() { h.Close() })
+	return h.Conn.Write(p)
 }
 
 // TestStillbornWorkersAreBackedOffFrom counts, over virtual time, the starts of workers that
@@ -48,7 +48,7 @@ func TestStillbornWorkersAreBackedOffFrom(t *testing.T) {
 		}
 		defer p.Close()
 
-		// 1 and 2 at once; 3 after 1 s, 4 after 2 s more, then 4, 8, 16, 32 s.
+		// 1 and 2 a millisecond apart; 3 after 1 s, 4 after 2 s more, then 4, 8, 16, 32 s.
 		time.Sleep(63500 * time.Millisecond)
 		if got := starts.Load(); got != 8 {
 			t.Errorf("%d starts in a minute, want 8", got)
