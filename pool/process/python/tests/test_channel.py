@@ -40,16 +40,16 @@ def descriptors():
 
 @method
 def hang():
-    print("hanging")
     try:
+        print("hanging")  # within: who reads the word may end us before the line is whole
         time.sleep(600)
     finally:
         print("cleaned up")
 
 @method
 def stubborn():
-    print("hanging")
     try:
+        print("hanging")
         time.sleep(600)
     finally:
         print("cleaning")

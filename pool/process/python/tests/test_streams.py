@@ -93,8 +93,8 @@ async def a_blob(): return b"blob"
 
 @method
 async def a_nap():
-    print("napping")
     try:
+        print("napping")  # within: who reads the word may end us before the line is whole
         await asyncio.sleep(600)
     finally:
         await asyncio.sleep(0.01)
