@@ -300,10 +300,14 @@ func (e *Env) gated() []*genGate {
 	return e.gates
 }
 
-// letGo lets the i-th waiting hook go on, to end as how says.
+// letGo lets the i-th waiting hook go on, to end as how says. Nothing is done if fewer wait
+// now than when i was drawn: hooks whose contexts have ended go on by themselves.
 func (e *Env) letGo(i int, how genHow) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if i >= len(e.gates) {
+		return
+	}
 	g := e.gates[i]
 	e.gates = append(e.gates[:i:i], e.gates[i+1:]...)
 	g.open <- how // has room: a gate is opened once

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
 	"strconv"
 	"strings"
@@ -110,7 +111,12 @@ func genInBubble(t *testing.T, limit time.Duration, f func()) (panicked any, hun
 			done <- caught
 		}()
 		synctest.Test(t, func(*testing.T) {
-			defer func() { caught = recover() }()
+			defer func() {
+				caught = recover()
+				if e, ok := caught.(runtime.Error); ok { // who passes the panic on loses where it was
+					caught = fmt.Sprintf("%v\n%s", e, debug.Stack())
+				}
+			}()
 			f()
 		})
 	}()
