@@ -65,15 +65,20 @@ func genWordsOf(rt *rapid.T) func(label string) uint64 {
 func newGenDrawer(word func(label string) uint64, profile genProfile) *genDrawer {
 	pcg := rand.NewPCG(0, 0)
 	d := &genDrawer{word: word, pcg: pcg, rng: rand.New(pcg), profile: profile}
+	d.drawTheme()
+	if profile.books {
+		d.theme |= genTClose | d.rng.Uint64()&(genTEndings|genTReset|genTResize|genTCreate)
+	}
+	return d
+}
+
+// drawTheme draws what is done from now on.
+func (d *genDrawer) drawTheme() {
 	d.fresh("theme")
 	d.theme = d.rng.Uint64() & d.rng.Uint64() & (genThemes - 1) // a quarter of them each time
 	if d.one(2) {
 		d.theme |= genTGates
 	}
-	if profile.books {
-		d.theme |= genTClose | d.rng.Uint64()&(genTEndings|genTReset|genTResize|genTCreate)
-	}
-	return d
 }
 
 // fresh draws the number from which the next choices follow.

@@ -17,7 +17,7 @@ type genSchedSource struct {
 
 	left int         // runs of the current program
 	ops  []genOp     // of the current program, once it has been drawn
-	last *genUniform // of its last run under one
+	last *genUniform // of the last run under one
 	word *rapid.Generator[uint64]
 }
 
@@ -26,9 +26,9 @@ func newGenSchedSource() *genSchedSource {
 	return &genSchedSource{pcg: pcg, rng: rand.New(pcg), word: rapid.Uint64()}
 }
 
-// genEach is how many schedules a program is run under before another is drawn: the first
-// shows how many points there are to preempt at.
-const genEach = 6
+// genEach is how many schedules a program is run under before another is drawn: few, for a
+// program that cannot show a fault does so under none.
+const genEach = 3
 
 // next returns what the next check runs, and under which strategy.
 func (d *genSchedSource) next(rt *rapid.T) (genPlay, *genCalm) {
@@ -44,18 +44,19 @@ func (d *genSchedSource) next(rt *rapid.T) (genPlay, *genCalm) {
 	return play, &genCalm{inner: d.strategy()}
 }
 
-// strategy draws how the next run of the program is scheduled.
+// strategy draws how the next run is scheduled. How many points it has to preempt at is
+// guessed from the last run that counted them, be it of another program.
 func (d *genSchedSource) strategy() sched.Strategy {
-	const depth = 3
+	const apart = 40 // points between preemptions, at least, on the average
 	switch {
-	case d.last != nil && d.left%3 == 2:
+	case d.last != nil && d.rng.IntN(3) == 0:
 		return sched.NewDrawn(d.draw)
-	case d.last != nil && d.left%3 == 1:
-		return sched.NewPCT(d.rng.Uint64(), depth, d.last.n)
+	case d.last != nil && d.rng.IntN(3) == 0:
+		return sched.NewPCT(d.rng.Uint64(), 2+d.last.n/apart, d.last.n)
 	}
 	u := &genUniform{draw: d.draw, at: map[int]bool{}}
 	if d.last != nil && d.last.n > 0 {
-		for range 1 + d.rng.IntN(4)/3 {
+		for range 1 + d.rng.IntN(2+d.last.n/apart) {
 			u.at[d.rng.IntN(d.last.n)] = true
 		}
 	}
@@ -66,20 +67,23 @@ func (d *genSchedSource) strategy() sched.Strategy {
 // draw returns a number from 0 to n-1.
 func (d *genSchedSource) draw(_ string, n int) int { return d.rng.IntN(n) }
 
-// Of a program: more than how many lines come before those that are done together beside
-// acquires, and how many of these there are.
+// Of a program: how many times lines are done together, at most; more than how many come
+// before them beside acquires; and how many of these there are.
 const (
+	genMostBursts   = 8
 	genMostBefore   = 3
 	genMostTogether = 5
 )
 
 // program draws a program as it goes: some lines one after the other, which bring the pool
-// into a state, and then some together, once or twice. Calm follows: what goes wrong often
-// shows only if nothing is done afterwards.
+// into a state, and then some together, and perhaps again: most of what a check costs is to
+// open a pool and to wind down. Each burst has themes of its own, and the judge looks at the
+// rest that follows; calm comes in the end.
 func (d *genSchedSource) program(r *genRun) *model.PromiseViolation {
 	defer func() { d.ops = r.ops }()
 	g := newGenDrawer(func(string) uint64 { return d.rng.Uint64() }, genProfile{})
-	for range 1 + g.rng.IntN(4)/3 {
+	for range 1 + g.rng.IntN(genMostBursts) {
+		g.drawTheme()
 		if v := g.before(r); v != nil {
 			return v
 		}
