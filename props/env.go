@@ -66,7 +66,7 @@ func (h genHook) goesOn() string {
 // genPlan is what one hook will do.
 type genPlan struct {
 	how  genHow
-	slow time.Duration
+	slow time.Duration // of genSlow, and of what genFail does before it fails
 }
 
 type genHow uint8
@@ -266,6 +266,8 @@ func (e *Env) perform(ctx context.Context, h genHook, plan genPlan, gate *genGat
 			sched.Point(h.goesOn())
 			return genPrompt, context.Cause(ctx)
 		}
+	case genFail:
+		time.Sleep(plan.slow) // in scripts nothing
 	case genSlow:
 		time.Sleep(plan.slow)
 		sched.Point(h.goesOn())

@@ -52,7 +52,8 @@ type raceClient struct {
 
 // How much a run is.
 const (
-	raceMostClients = 6
+	raceMostClients = 6  // more if the capacity is no less, for some are to wait
+	raceMostEver    = 32 // clients
 	raceMostOps     = 50 // of a client
 	raceBurst       = 6
 )
@@ -69,7 +70,8 @@ func newRaceRun(target *Target, clock genClock, seed uint64) *raceRun {
 	if r.rng.IntN(2) == 0 { // a burst: what has been forgotten shows when nothing follows
 		most = raceBurst
 	}
-	r.crew = make([]raceClient, 2+r.rng.IntN(raceMostClients-1))
+	clients := max(raceMostClients, min(target.Capacity+3, raceMostEver))
+	r.crew = make([]raceClient, 2+r.rng.IntN(clients-1))
 	for i := range r.crew {
 		c := &r.crew[i]
 		c.run, c.number, c.ops, c.closes = r, i+1, 1+r.rng.IntN(most), -1
@@ -81,14 +83,19 @@ func newRaceRun(target *Target, clock genClock, seed uint64) *raceRun {
 	return r
 }
 
-// improvise has hooks be slow, fail and panic at random.
+// improvise has hooks be slow, fail and panic at random. In every third run most creates take
+// a while and then fail: callers queue up behind them, and only the failure can bring them on.
 func (e *Env) improvise(rng *rand.Rand, panics bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	stormy := rng.IntN(3) == 0
 	e.random = func(h genHook) genPlan {
+		slow := time.Duration(1+rng.IntN(300)) * time.Microsecond
 		switch n := rng.IntN(24); {
+		case stormy && h == genCreate && n < 14:
+			return genPlan{how: genFail, slow: slow}
 		case n < 5:
-			return genPlan{how: genSlow, slow: time.Duration(1+rng.IntN(300)) * time.Microsecond}
+			return genPlan{how: genSlow, slow: slow}
 		case n < 8 && h != genDestroy:
 			return genPlan{how: genFail}
 		case n == 8 && panics:

@@ -23,6 +23,7 @@ func racePools() []struct {
 		want   []string
 	}{
 		{"double grant", tiny(tinyDoubleGrant), []string{"breaks I1: ", "breaks I3: "}},
+		{"forgotten wake", tiny(tinyLostWakeup), []string{"breaks I4: ", "breaks I5: "}},
 		{"cancel loses", tiny(tinyCancelLeaks), []string{"breaks I4: ", "breaks I5: "}},
 		{"over capacity", tiny(tinyOverCapacity), []string{"breaks I2: "}},
 		{"close misses a create", tiny(tinyCloseCreating), []string{"breaks I4: ", "breaks I13: "}},

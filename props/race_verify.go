@@ -102,10 +102,14 @@ func (v *genVerifier) checkRaces(t *testing.T) {
 	if ran < asked {
 		t.Errorf("props: only %d of %d checks ran; give the test more time (-timeout) or ask for fewer (-rapid.checks)", ran, asked)
 	}
-	if total.grants < total.runs {
+	small := 2*target.Capacity <= raceMostClients
+	if total.grants < total.runs || small && total.runs >= raceJudged && total.waits == 0 {
 		t.Errorf("props: %s: too little traffic to prove anything: %v", target.Name, total)
 	}
 }
+
+// raceJudged is after how many runs on a small pool somebody must have come while all was lent.
+const raceJudged = 100
 
 // leftRacing says which goroutines of the runs have not ended.
 func (v *genVerifier) leftRacing(clock *genReal, patience time.Duration) string {
@@ -133,19 +137,27 @@ func newRace(target *Target, clock *genReal, seed uint64) (r *raceRun, broken *m
 	return r, broken
 }
 
-// counted says what the run has done.
+// counted says what the run has done. An acquire counts as a wait if all was lent when it began.
 func (r *raceRun) counted() genTraffic {
 	t := genTraffic{runs: 1}
+	held := 0
 	for i := range r.seen {
 		switch e := &r.seen[i]; e.Kind {
 		case model.PromiseCallBegan:
 			t.calls++
+			switch {
+			case e.Op == model.PromiseAcquire && held >= r.target.Capacity:
+				t.waits++
+			case e.Op == model.PromiseRelease || e.Op == model.PromiseDiscard:
+				held--
+			}
 		case model.PromiseCreateBegan:
 			t.creates++
 		case model.PromiseCallEnded:
 			switch {
 			case e.Resource > 0:
 				t.grants++
+				held++
 			case e.Outcome == Cancelled && e.Op == model.PromiseAcquire:
 				t.cancels++
 			case e.Op == model.PromiseClose || e.Op == model.PromiseShutdown:
