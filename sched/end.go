@@ -47,10 +47,18 @@ func (s *Scheduler) letGoLocked(t *Task) {
 	s.beat.Add(1)
 }
 
+// endSteps is how many tasks, beyond those that there were, are made to end: what is started
+// whenever one ends never comes to an end, and would take all memory.
+const endSteps = 1000
+
 // end makes every task that is left call runtime.Goexit, one after the other: first those
-// at their gates, then those that a closed channel or passing time brings there.
+// at their gates, then those that a closed channel or passing time brings there. Tasks that
+// others start as they end are left at their gates if there are too many.
 func (s *Scheduler) end() {
 	close(s.kill)
+	s.mu.Lock()
+	most := len(s.everyone) + endSteps
+	s.mu.Unlock()
 	for {
 		synctest.Wait()
 		s.mu.Lock()
@@ -63,13 +71,15 @@ func (s *Scheduler) end() {
 				break
 			}
 		}
-		left := len(s.tasks)
-		if next != nil {
+		left, tooMany := len(s.tasks), len(s.everyone) > most
+		if next != nil && !tooMany {
 			s.letGoLocked(next)
 			next.dying = true
 		}
 		s.mu.Unlock()
 		switch {
+		case tooMany:
+			return
 		case next != nil:
 			next.wake <- struct{}{}
 		case left == 0 || !s.sleepQuietly():
