@@ -2,6 +2,7 @@ package props
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,8 +23,9 @@ type schedDrawer struct {
 	fitting []schedWeight // scratch
 	can     *schedAbilities
 
-	left    int // runs of the current program
-	current *schedProgram
+	left     int // runs of the current program
+	current  *schedProgram
+	programs int // so far
 }
 
 // drawer returns the target's drawer, for one check: checks follow one another and share it.
@@ -369,10 +371,29 @@ func schedSmallest() *model.Config {
 // schedEach is how many schedules a program is run under before another is drawn.
 const schedEach = 6
 
+// schedLate is how many programs there are for each in which a caller gives up for certain.
+const schedLate = 4
+
+// late has workers start slowly, and a client begin with an acquire whose context ends: before
+// time passes, and so before a worker has started. Otherwise a hundred checks, which are but 17
+// programs, might have no call that was given up.
+func (d *schedDrawer) late(p *schedProgram) {
+	p.hooks = slices.DeleteFunc(p.hooks, func(h schedHook) bool { return h.hook == schedStart })
+	for n := range model.MaxWorkerSlots {
+		p.hooks = append(p.hooks, schedHook{hook: schedStart, n: uint8(n + 1), slow: 1})
+	}
+	who := d.draw("late", min(2, len(p.clients)))
+	p.clients[who] = slices.Insert(p.clients[who], 0, schedOp{verb: schedAcquire, ends: schedEndsSome})
+}
+
 // next returns what the next check runs, and how.
 func (d *schedDrawer) next(cfg func() *model.Config) (*schedProgram, sched.Strategy) {
 	if d.left == 0 {
 		d.left, d.current = schedEach, d.program(cfg())
+		if d.programs%schedLate == 0 && d.current.cfg.Offer.Cancels {
+			d.late(d.current)
+		}
+		d.programs++
 	}
 	d.left--
 	if d.left == 0 {

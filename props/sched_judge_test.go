@@ -178,3 +178,31 @@ schedule 1:1 7:2
 		}
 	}
 }
+
+// complaints is a TB that only counts them.
+type complaints struct {
+	testing.TB
+	n int
+}
+
+func (c *complaints) Helper()               {}
+func (c *complaints) Errorf(string, ...any) { c.n++ }
+
+// Traffic that lacks anything is objected to, from a hundred checks on.
+func TestScheduledWantsTraffic(t *testing.T) {
+	full := schedTraffic{checks: 100, calls: 500, grants: 75, waits: 60, cancels: 18, hooks: 217, preemptions: 17}
+	few, idle, many := full, full, full
+	few.checks, few.cancels = 99, 0
+	idle.cancels = 0
+	many.checks = 1000
+	for _, c := range []struct {
+		name    string
+		traffic schedTraffic
+		want    int
+	}{{"enough", full, 0}, {"too few checks to tell", few, 0}, {"no cancel", idle, 1}, {"too little for a thousand", many, 1}} {
+		tb := &complaints{}
+		if c.traffic.enough(tb); tb.n != c.want {
+			t.Errorf("%s: %d complaints, want %d", c.name, tb.n, c.want)
+		}
+	}
+}
