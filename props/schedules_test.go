@@ -5,11 +5,12 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/poolproof/poolproof/pool/pooltest/broken"
 	"github.com/poolproof/poolproof/props"
 )
 
-// TestSchedules replays every script on the pool: those of faults that it had, and those of
-// the planted ones, which it does not have. Where the pool is instrumented the schedules
+// TestSchedules replays every script on the pool and on the second one: those of faults that
+// they had, and those of the planted ones, which they do not have. Where the pool is instrumented the schedules
 // choose among all its points, else among those of clients and hooks.
 func TestSchedules(t *testing.T) {
 	files, err := filepath.Glob("../testdata/schedules/*.txt")
@@ -23,6 +24,7 @@ func TestSchedules(t *testing.T) {
 				t.Fatal(err)
 			}
 			props.ReplayScheduled(t, props.PoolTarget{Name: "pool", Open: props.OpenPool}, string(script))
+			props.ReplayScheduled(t, props.PoolTarget{Name: "plain", Open: openPlain(broken.None)}, string(script))
 		})
 	}
 }

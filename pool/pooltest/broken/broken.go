@@ -53,6 +53,7 @@ type Pool[T any] struct {
 	emptied  bool      // finished, but for telling so (DoneClosedTwice)
 	unleased time.Time // when closing first had no lease out
 	revoked  []pool.WorkerID
+	outcome  *pool.ShutdownError // as it was finished; nil: all in good order
 }
 
 // Counts says how many workers, waiters and sessions a Pool has.

@@ -15,17 +15,37 @@ func (p *Pool[T]) Close() error { return p.Shutdown(context.Background()) }
 // Shutdown closes the pool: from now on every acquire fails with pool.ErrClosed. It
 // waits until no worker is left, or StopTimeout after the last lease. If ctx ends while
 // leases are out, it revokes them. It returns nil if no lease was revoked and no hook
-// is running, otherwise a *pool.ShutdownError joined with the cause of ctx.
+// is running, otherwise a *pool.ShutdownError joined with the cause of ctx: all that wait
+// as closing ends return the same, and whoever calls later how things stand then.
 func (p *Pool[T]) Shutdown(ctx context.Context) error {
-	p.update(p.close)
+	var report *pool.ShutdownError
+	late := false
+	p.update(func() {
+		if late = p.finished; late {
+			report = p.report()
+		}
+		p.close()
+	})
 	select {
 	case <-p.done:
 	case <-ctx.Done():
 		p.update(p.revoke)
 		<-p.done
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	if !late {
+		p.look(func() { report = p.outcome })
+	}
+	switch {
+	case report == nil:
+		return nil
+	case ctx.Err() != nil:
+		return errors.Join(report, context.Cause(ctx))
+	}
+	return report
+}
+
+// report describes what is not in good order, nil if all is.
+func (p *Pool[T]) report() *pool.ShutdownError {
 	report := &pool.ShutdownError{Revoked: slices.Sorted(slices.Values(p.revoked))}
 	for _, w := range p.workers {
 		if w.hook != "" {
@@ -34,9 +54,6 @@ func (p *Pool[T]) Shutdown(ctx context.Context) error {
 	}
 	if len(report.Revoked) == 0 && len(report.Running) == 0 {
 		return nil
-	}
-	if ctx.Err() != nil {
-		return errors.Join(report, context.Cause(ctx))
 	}
 	return report
 }
@@ -93,7 +110,7 @@ func (p *Pool[T]) finish() {
 	case p.fault == DoneClosedTwice:
 		p.emptied = true
 	default:
-		p.finished = true
+		p.finished, p.outcome = true, p.report()
 		close(p.done)
 	}
 }

@@ -337,7 +337,7 @@ func (p *Pool[T]) announce() {
 	empty := false
 	p.look(func() { empty = p.emptied && !p.finished })
 	if empty {
-		p.look(func() { p.finished = true })
+		p.look(func() { p.finished, p.outcome = true, p.report() })
 		close(p.done)
 	}
 }
