@@ -94,7 +94,7 @@ func (d *schedDrawer) program(cfg *model.Config) *schedProgram {
 	p := &schedProgram{cfg: cfg, observed: d.draw("observed", 2) == 1, clients: make([][]schedOp, cfg.Clients)}
 	d.focus(cfg)
 	d.hooks(p)
-	if d.draw("meet", 4) > 0 {
+	if d.draw("meet", 8) > 0 {
 		d.meeting(p)
 		return p
 	}
@@ -118,20 +118,28 @@ func (d *schedDrawer) meeting(p *schedProgram) {
 	}
 }
 
-// before draws what a client does before a meeting: nothing, take a lease, and perhaps end
-// it, and perhaps let time pass. The first client most likely comes with a lease, the others
-// with none.
+// before draws what a client does before a meeting: nothing, take a lease, end it, and take
+// another; and perhaps let time pass. The first client most likely comes with a lease, perhaps
+// on a worker to which it has bound a session before; the second with one only if there may be
+// two, or having left a binding.
 func (d *schedDrawer) before(cfg *model.Config, first bool) []schedOp {
-	acquire := schedOp{verb: schedAcquire, session: d.session(cfg)}
-	n := d.draw("before", 4)
-	if n == 3 {
-		n = 0
-		if first {
-			n = 1
-		}
+	often := [...]int{0, 0, 0, 1, 1, 2}
+	switch {
+	case first && cfg.Sessions > 0:
+		often = [...]int{0, 1, 1, 2, 3, 3}
+	case cfg.Sessions > 0:
+		often = [...]int{0, 0, 1, 2, 2, 2}
+	case first || cfg.MaxSize > 1:
+		often = [...]int{0, 0, 1, 1, 1, 2}
 	}
-	ops := []schedOp{acquire, {verb: schedRelease}}[:n]
-	if n != 1 && cfg.Offer.Ticks && d.draw("later", 2) == 1 {
+	n := often[d.draw("before", len(often))]
+	acquire := schedOp{verb: schedAcquire, session: d.session(cfg)}
+	again := schedOp{verb: schedAcquire, session: d.session(cfg)}
+	if n > 1 { // without a session it would leave nothing but an idle worker
+		acquire.session = max(acquire.session, d.session(cfg))
+	}
+	ops := []schedOp{acquire, {verb: schedRelease}, again}[:n]
+	if n%2 == 0 && cfg.Offer.Ticks && d.draw("later", 4) > 0 {
 		ops = append(ops, schedOp{verb: schedPause, n: d.ticks(cfg)})
 	}
 	return ops
@@ -140,8 +148,12 @@ func (d *schedDrawer) before(cfg *model.Config, first bool) []schedOp {
 // ticks draws how long a client pauses: often as long as something takes in that pool.
 func (d *schedDrawer) ticks(cfg *model.Config) uint8 {
 	spans := [...]int{cfg.SessionTTL, cfg.AcquireTimeout, cfg.HealthCheckPeriod, cfg.MaxLifetime, cfg.BackoffMin}
-	if n := spans[d.draw("span", len(spans))]; n > 0 && d.draw("exactly", 4) > 0 {
-		return uint8(n)
+	if !cfg.Offer.FailingStarts {
+		spans[len(spans)-1] = 0 // nothing backs off
+	}
+	some := slices.DeleteFunc(spans[:], func(n int) bool { return n == 0 })
+	if len(some) > 0 && d.draw("exactly", 8) > 0 {
+		return uint8(some[d.draw("span", len(some))])
 	}
 	return uint8(1 + d.draw("ticks", 3))
 }
@@ -157,9 +169,11 @@ func (d *schedDrawer) alike(cfg *model.Config) {
 		case schedAcquire:
 			w.weight = 4
 		case schedRelease:
-			w.weight = 6
+			w.weight = 8
 		case schedStat, schedReady, schedAgain:
 			w.weight = 1
+		case schedEndSession, schedResize:
+			w.weight = 4
 		default:
 			w.weight = 2
 		}
@@ -241,7 +255,8 @@ func (d *schedDrawer) op(cfg *model.Config, before []schedOp) schedOp {
 	case schedRetire:
 		o.n = uint8(1 + min(d.draw("worker", cfg.MaxSize+1), d.draw("worker", cfg.MaxSize+1)))
 	case schedResize:
-		size := cfg.Offer.Resizes[d.draw("size", len(cfg.Offer.Resizes))]
+		sizes := cfg.Offer.Resizes // from small to large; to shrink is what races most
+		size := sizes[min(d.draw("size", len(sizes)), d.draw("size", len(sizes)))]
 		o.least, o.n = size.Min, size.Max
 		if cfg.MinSize > 0 { // Ready looks for at least one
 			o.least = max(o.least, 1)
