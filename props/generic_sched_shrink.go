@@ -39,13 +39,10 @@ func (v *genVerifier) shrinkSchedule(t *testing.T, f *genFinding) *genFinding {
 	}
 	defer v.watch()()
 	s := &genSchedShrinker{v: v, t: t, best: f, rng: rand.New(rand.NewPCG(1, 1)), until: genShrinkUntil(t, false), left: genSchedRuns}
-	for changed := true; changed && !s.spent(); {
-		changed = s.drop()
-		changed = s.rename() || changed
-		changed = s.simplify() || changed
-	}
+	genSteps(func() []genOp { return s.best.ops }, s.try, s.spent)
 	s.left = genSchedRuns
 	s.fewer()
+	s.calm()
 	s.weigh()
 	s.best.checks = f.checks
 	return s.best
@@ -110,44 +107,6 @@ func (s *genSchedShrinker) search(ops []genOp, preemptions, tries int) *genFindi
 	return nil
 }
 
-// drop leaves out lines, many at a time first.
-func (s *genSchedShrinker) drop() (changed bool) {
-	for size := (len(s.best.ops) + 1) / 2; size > 0; size /= 2 {
-		for i := 0; i+size <= len(s.best.ops); {
-			if s.try(genWithout(s.best.ops, i, i+size)) {
-				changed = true
-			} else {
-				i++
-			}
-		}
-	}
-	return changed
-}
-
-// rename numbers clients and sessions in the order of their appearance.
-func (s *genSchedShrinker) rename() bool {
-	ops := genRenamed(s.best.ops)
-	return !slices.Equal(ops, s.best.ops) && s.try(ops)
-}
-
-// simplify tries simpler forms of each line.
-func (s *genSchedShrinker) simplify() (changed bool) {
-	for i := 0; i < len(s.best.ops); i++ {
-		for _, simpler := range s.best.ops[i].simpler() {
-			if i >= len(s.best.ops) {
-				break
-			}
-			ops := slices.Clone(s.best.ops)
-			ops[i] = simpler
-			if s.try(ops) {
-				changed = true
-				break
-			}
-		}
-	}
-	return changed
-}
-
 // fewer looks for a schedule of the best program with the fewest preemptions, and then for
 // the simplest such schedule.
 func (s *genSchedShrinker) fewer() {
@@ -183,6 +142,23 @@ func (s *genSchedShrinker) simplerSchedule() bool {
 		}
 	}
 	return false
+}
+
+// calm looks, if the best finding takes no schedule, for a shorter one among all scripts that
+// use the same words, as for a finding of one operation after the other.
+func (s *genSchedShrinker) calm() {
+	if len(s.best.schedule) > 0 {
+		return
+	}
+	run := func(play genPlay) (*genFinding, int) {
+		f, traffic, result := s.v.schedule(s.t, play, s.v.schedOptions(sched.NewReplay(nil)))
+		if f != nil && result == nil { // it hangs
+			f.unfit = true
+		}
+		return f, traffic.cost()
+	}
+	shorter := &genShrinker{run: run, hasty: run, until: s.until, best: s.best}
+	s.best = shorter.shrink()
 }
 
 // weigh learns in how many replays the finding is seen again, and where its steps are.

@@ -83,11 +83,7 @@ func (s *genShrinker) weigh() {
 // steps takes every small step that leads to a simpler script, until there is none.
 func (s *genShrinker) steps() {
 	s.left = genForSteps
-	for changed := true; changed && !s.spent(); {
-		changed = s.drop()
-		changed = s.rename() || changed
-		changed = s.simplify() || changed
-	}
+	genSteps(func() []genOp { return s.best.ops }, s.try, s.spent)
 }
 
 func (s *genShrinker) spent() bool {
@@ -150,25 +146,47 @@ func (s *genShrinker) take(f *genFinding) bool {
 	return true
 }
 
-// drop removes lines, many at a time first.
-func (s *genShrinker) drop() bool {
-	changed := false
-	for size := (len(s.best.ops) + 1) / 2; size > 0; size /= 2 {
-		for i := 0; i+size <= len(s.best.ops); {
-			if s.try(genWithout(s.best.ops, i, i+size)) {
+// genSteps takes every small step that leads to a simpler script, until there is none or too
+// much was spent: try replaces what best returns by its argument, if that shows the same.
+func genSteps(best func() []genOp, try func([]genOp) bool, spent func() bool) {
+	for changed := true; changed && !spent(); {
+		changed = genDrop(best, try)
+		renamed := genRenamed(best())
+		changed = !slices.Equal(renamed, best()) && try(renamed) || changed
+		changed = genSimplify(best, try) || changed
+	}
+}
+
+// genDrop removes lines, many at a time first.
+func genDrop(best func() []genOp, try func([]genOp) bool) (changed bool) {
+	for size := (len(best()) + 1) / 2; size > 0; size /= 2 {
+		for i := 0; i+size <= len(best()); {
+			if try(genWithout(best(), i, i+size)) {
 				changed = true
-				continue
+			} else {
+				i++
 			}
-			i++
 		}
 	}
 	return changed
 }
 
-// rename numbers clients and sessions in the order of their appearance.
-func (s *genShrinker) rename() bool {
-	ops := genRenamed(s.best.ops)
-	return !slices.Equal(ops, s.best.ops) && s.try(ops)
+// genSimplify tries simpler forms of each line.
+func genSimplify(best func() []genOp, try func([]genOp) bool) (changed bool) {
+	for i := 0; i < len(best()); i++ {
+		for _, simpler := range best()[i].simpler() {
+			if i >= len(best()) {
+				break
+			}
+			ops := slices.Clone(best())
+			ops[i] = simpler
+			if try(ops) {
+				changed = true
+				break
+			}
+		}
+	}
+	return changed
 }
 
 // genRenamed numbers clients and sessions in the order of their appearance.
@@ -187,25 +205,6 @@ func genRenamed(ops []genOp) []genOp {
 		o.session = sessions[o.session]
 	}
 	return ops
-}
-
-// simplify tries simpler forms of each line.
-func (s *genShrinker) simplify() bool {
-	changed := false
-	for i := 0; i < len(s.best.ops); i++ {
-		for _, simpler := range s.best.ops[i].simpler() {
-			if i >= len(s.best.ops) {
-				break
-			}
-			ops := slices.Clone(s.best.ops)
-			ops[i] = simpler
-			if s.try(ops) {
-				changed = true
-				break
-			}
-		}
-	}
-	return changed
 }
 
 // simpler lists simpler forms of a line, the simplest first. None is ever the result of
