@@ -19,7 +19,7 @@ type genSchedShrinker struct {
 	best  *genFinding
 	rng   *rand.Rand
 	until time.Time
-	left  int // runs
+	left  int // what runs may cost yet; a plain run costs 1
 }
 
 // How much is tried: in all, under how many schedules a smaller program is, and for the
@@ -54,12 +54,20 @@ func (s *genSchedShrinker) spent() bool {
 
 // run runs a program once and returns what it finds if that breaks the same rule.
 func (s *genSchedShrinker) run(ops []genOp, o sched.Options) *genFinding {
-	s.left--
 	f, _, result := s.v.schedule(s.t, replayOps(ops), o)
+	s.left -= genSchedCost(result)
 	if f == nil || result == nil || f.violation.Rule != s.best.violation.Rule {
 		return nil
 	}
 	return f
+}
+
+// genSchedCost is what a run costs.
+func genSchedCost(r *sched.Result) int {
+	if r == nil || r.Finding != nil && r.Finding.Kind == sched.Endless {
+		return genHung
+	}
+	return 1
 }
 
 // under is run with a strategy that has its say until the run winds down.
@@ -151,11 +159,11 @@ func (s *genSchedShrinker) calm() {
 		return
 	}
 	run := func(play genPlay) (*genFinding, int) {
-		f, traffic, result := s.v.schedule(s.t, play, s.v.schedOptions(sched.NewReplay(nil)))
+		f, _, result := s.v.schedule(s.t, play, s.v.schedOptions(sched.NewReplay(nil)))
 		if f != nil && result == nil { // it hangs
 			f.unfit = true
 		}
-		return f, traffic.cost()
+		return f, genSchedCost(result)
 	}
 	shorter := &genShrinker{run: run, hasty: run, until: s.until, best: s.best}
 	s.best = shorter.shrink()
