@@ -8,7 +8,7 @@ import (
 // Judge says whether the pool can have kept the promises of the history's Config, the
 // cheapest way first: by the order in which the pool numbered its changes, if it did; by
 // the intervals of each worker's and each session's calls and of those that close the pool
-// or are refused; and by a search, window by window, for an order that the rules allow.
+// or are refused; and by a search for an order that the rules allow.
 // The search ends with ctx and with the budget; the verdict is then Unknown, which is no
 // success. Judge may be called concurrently; it does not change h.
 func Judge(ctx context.Context, h *History, budget Budget) Verdict {

@@ -65,15 +65,11 @@ func cpu(t *testing.T) time.Duration {
 }
 
 // TestLargeLegalHistories prints what judging takes, from a thousand ops to as many as the
-// flag says; docs/histories.md has figures. A history without any numbers is searched, and
-// is no longer than the search can be relied on for.
+// flag says; docs/histories.md has figures.
 func TestLargeLegalHistories(t *testing.T) {
-	const bareOps, plainSteps = 20_000, 100_000
+	const plainSteps = 100_000
 	for _, k := range kinds {
 		for n := 1000; n <= *large; n *= 10 {
-			if k.name == "bare" && n > bareOps {
-				break
-			}
 			h := simulate(k.of(largeConfig(1, n)))
 			var v Verdict
 			before := cpu(t)
@@ -93,7 +89,9 @@ func TestLargeLegalHistories(t *testing.T) {
 	}
 }
 
-// TestLargeBrokenHistories: one planted fault is found, named and cut out.
+// TestLargeBrokenHistories: one planted fault is found, named and cut out. A fault can be
+// one that calls without numbers do not show, such as a second grant of a worker whose
+// release is under way: of six seeds, one must show it.
 func TestLargeBrokenHistories(t *testing.T) {
 	for _, f := range []struct {
 		fault simFault
@@ -110,18 +108,22 @@ func TestLargeBrokenHistories(t *testing.T) {
 		{simDeadGranted, "I3", false, 3},
 	} {
 		for _, k := range kinds[:f.shows] {
-			cfg := k.of(largeConfig(2, *large/2))
-			cfg.FIFO = f.fault == simOutOfOrder
-			cfg.parked = cfg.FIFO
-			if f.think {
-				cfg.think = 4000 // so that workers are idle now and then
+			var h *History
+			var v Verdict
+			for seed := uint64(2); seed < 8 && v.Result != Illegal; seed++ {
+				cfg := k.of(largeConfig(seed, *large))
+				cfg.FIFO = f.fault == simOutOfOrder
+				cfg.parked = cfg.FIFO
+				if f.think {
+					cfg.think = 4000 // so that workers are idle now and then
+				}
+				cfg.fault, cfg.faultAt = f.fault, 0.5
+				cfg.cancels = cfg.cancels || f.fault == simToCancelled
+				h = simulate(cfg)
+				if v = Judge(t.Context(), h, Budget{}); k.name != "bare" {
+					break
+				}
 			}
-			cfg.fault, cfg.faultAt = f.fault, 0.5
-			if cfg.fault == simToCancelled {
-				cfg.cancels = true
-			}
-			h := simulate(cfg)
-			v := Judge(t.Context(), h, Budget{})
 			began := time.Now()
 			small, again := Minimise(t.Context(), h, v, Budget{})
 			t.Logf("%-20s %-8s %8d ops: %s, judged in %v, cut to %d ops in %v", f.fault, k.name, len(h.Ops), &v,
@@ -131,7 +133,7 @@ func TestLargeBrokenHistories(t *testing.T) {
 				t.Errorf("%s, %s: %s, want %s broken", f.fault, k.name, &v, f.rule)
 			case again.Result != Illegal || again.Rule != v.Rule:
 				t.Errorf("%s, %s: cut down to another verdict: %s", f.fault, k.name, &again)
-			case len(small.Ops) > 40:
+			case len(small.Ops) > 50:
 				t.Errorf("%s, %s: %d ops are left", f.fault, k.name, len(small.Ops))
 			}
 		}

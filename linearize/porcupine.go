@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
-	"time"
 
 	"github.com/anishathalye/porcupine"
 )
@@ -62,7 +61,7 @@ func (x *index) localise(points []point, st *state) *local {
 
 // waiters keeps, of the ops known to have waited, those among the points.
 func (l *local) waiters(x *index, st *state) {
-	l.parked, l.place, l.st.settled = nil, map[int32]int32{}, nil
+	l.parked, l.place, l.st.settled, l.st.first = nil, map[int32]int32{}, nil, 0
 	if len(x.parked) == 0 {
 		return
 	}
@@ -184,25 +183,10 @@ func (l *local) operations() []porcupine.Operation {
 // that cannot follow the longest order found and the rule that it would break. When the
 // budget is spent it says so in s.why.
 func (s *search) porcupine(l *local) (order []int, b breach, p *point) {
-	const clockEvery = 1024
 	each := int64(len(l.points)/8) + l.st.bytes()
-	goOn := func(ctx context.Context, _ *state) bool {
-		s.spent.Steps++
+	goOn := func(context.Context, *state) bool {
 		s.spent.Bytes += each // every step is remembered, at most
-		switch {
-		case s.why != "":
-			return false
-		case s.spent.Steps > s.budget.Steps:
-			s.why = fmt.Sprintf("%d steps", s.budget.Steps)
-		case s.spent.Bytes > s.budget.Bytes:
-			s.why = fmt.Sprintf("%d bytes for the states remembered", s.budget.Bytes)
-		case s.spent.Steps%clockEvery != 0:
-		case s.ctx.Err() != nil:
-			s.why = s.ctx.Err().Error()
-		case !s.until.IsZero() && time.Now().After(s.until):
-			s.why = s.budget.Timeout.String()
-		}
-		return s.why == ""
+		return s.spend()
 	}
 	result, info := porcupine.CheckOperationsVerbose(l.model(goOn), l.operations(), 0)
 	if s.why != "" {

@@ -15,6 +15,7 @@ type state struct {
 	closing, closed, forced bool
 
 	settled []bool // of each parked op: it has its outcome
+	first   int32  // the first of them that may have none
 	seq     uint64 // of the last change; the witness does without
 	rank    int32  // of the last point that had one
 }
@@ -52,6 +53,9 @@ func (x *index) start() *state {
 func (x *index) settle(st *state, op int32) {
 	if k, parked := x.place[op]; parked {
 		st.settled[k] = true
+		for int(st.first) < len(st.settled) && st.settled[st.first] {
+			st.first++
+		}
 	}
 }
 
@@ -99,11 +103,11 @@ func broken(w why, other int32) breach { return breach{w, other} }
 
 // apply has the point take effect, or says which rule forbids that; st is then unchanged.
 func (x *index) apply(st *state, p *point) breach {
+	if b := x.forbidden(st, p); b.why != fine {
+		return b
+	}
 	switch p.do {
 	case doGrant:
-		if b := x.grantable(st, p); b.why != fine {
-			return b
-		}
 		x.grant(st, p)
 	case doGhost:
 		if st.capacity == 0 || st.held+st.ghosts < st.capacity {
@@ -113,9 +117,9 @@ func (x *index) apply(st *state, p *point) breach {
 			}
 		}
 	case doTurnAway:
-		return x.turnAway(st, p)
+		x.leave(st, p)
 	case doFree:
-		return x.free(st, p)
+		x.free(st, p)
 	case doEndSession:
 		st.sessions[p.s] = sessionState{epoch: st.sessions[p.s].epoch + 1}
 	case doResize:
@@ -128,13 +132,29 @@ func (x *index) apply(st *state, p *point) breach {
 		st.closing = true
 		st.forced = st.forced || x.h.Ops[p.op].Kind == Shutdown
 	case doCloseEnd:
-		if !st.closing {
-			return broken(whyNotClosed, none)
+		st.closed = true
+	}
+	return breach{}
+}
+
+// forbidden says which rule forbids the point to take effect now.
+func (x *index) forbidden(st *state, p *point) breach {
+	switch p.do {
+	case doGrant:
+		return x.grantable(st, p)
+	case doTurnAway:
+		return x.refusable(st, p)
+	case doFree:
+		if st.workers[p.w].holder != x.lease[p.op]+1 {
+			return broken(whyNotOut, x.lease[p.op])
 		}
-		if x.cfg.CloseWaits && !st.forced && st.held > 0 {
+	case doCloseEnd:
+		switch {
+		case !st.closing:
+			return broken(whyNotClosed, none)
+		case x.cfg.CloseWaits && !st.forced && st.held > 0:
 			return broken(whyLeasesOut, x.anyHolder(st))
 		}
-		st.closed = true
 	}
 	return breach{}
 }
@@ -172,7 +192,7 @@ func (x *index) grantable(st *state, p *point) breach {
 	case st.closing && x.cfg.NoneAfter:
 		return broken(whyClosing, none)
 	case st.capacity > 0 && st.held+st.ghosts >= st.capacity:
-		return broken(whyFull, x.anyHolder(st))
+		return broken(whyFull, none)
 	}
 	if p.s != none {
 		if b := x.affine(st, p); b.why != fine {
@@ -261,7 +281,8 @@ func (x *index) whyMoved() why {
 // inOrder judges whether a grant overtakes a waiter who could have had the worker.
 func (x *index) inOrder(st *state, p *point) breach {
 	o := &x.h.Ops[p.op]
-	for k, i := range x.parked {
+	for k := int(st.first); k < len(x.parked); k++ {
+		i := x.parked[k]
 		a := &x.h.Ops[i]
 		if a.Parked >= o.Call {
 			break
@@ -314,19 +335,16 @@ func (x *index) grant(st *state, p *point) {
 }
 
 // free ends a lease.
-func (x *index) free(st *state, p *point) breach {
+func (x *index) free(st *state, p *point) {
 	o := &x.h.Ops[p.op]
 	w := &st.workers[p.w]
-	if w.holder != x.lease[p.op]+1 {
-		return broken(whyNotOut, x.lease[p.op])
-	}
 	w.holder = 0
 	st.held--
 	if o.Kind == Discard {
 		st.end(p.w, p.op)
 	}
 	if p.s == none {
-		return breach{}
+		return
 	}
 	if s := &st.sessions[p.s]; s.epoch == w.epoch && s.leases > 0 {
 		s.leases--
@@ -337,16 +355,6 @@ func (x *index) free(st *state, p *point) breach {
 			s.used = o.Call
 		}
 	}
-	return breach{}
-}
-
-// turnAway judges an acquire that was not granted.
-func (x *index) turnAway(st *state, p *point) breach {
-	b := x.refusable(st, p)
-	if b.why == fine {
-		x.leave(st, p)
-	}
-	return b
 }
 
 // leave is what an acquire that is not granted changes.

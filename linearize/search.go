@@ -8,9 +8,7 @@ import (
 	"time"
 )
 
-// search looks for an order of the points that the rules allow, window by window: where no
-// call is under way the points before come first. In a window it tries the likely order and
-// leaves the rest to porcupine.
+// search looks for an order of the points that the rules allow.
 type search struct {
 	*index
 	ctx    context.Context
@@ -20,21 +18,15 @@ type search struct {
 	why    string    // what was spent, once the search has given up
 
 	points []point
-	st     *state
-
-	// What a window leaves may depend on the order chosen. From the first such window on, a
-	// failure is only one if it is one for every order: that window's points are searched
-	// again with it.
-	doubt      *state
-	doubtSince int
+	last   []time.Duration // of each worker: its last grant can come no sooner
 }
 
 // maxWindow is the most points that porcupine is given at once.
-const maxWindow = 20_000
+const maxWindow = 1000
 
 // bySearch judges the points. It runs after byWorker, whose narrower points it needs.
 func (x *index) bySearch(ctx context.Context, budget Budget, points []point) Verdict {
-	s := &search{index: x, ctx: ctx, budget: budget.withDefaults(), st: x.start()}
+	s := &search{index: x, ctx: ctx, budget: budget.withDefaults()}
 	if budget.Timeout > 0 {
 		s.until = time.Now().Add(budget.Timeout)
 	}
@@ -43,66 +35,127 @@ func (x *index) bySearch(ctx context.Context, budget Budget, points []point) Ver
 		return *v
 	}
 	slices.SortStableFunc(s.points, func(a, b point) int { return cmp.Compare(a.lo, b.lo) })
+	s.last = x.lastGrants(s.points)
 	v := s.run()
 	v.Spent = s.spent
 	return v
 }
 
-// run takes the windows in order.
+// run searches for an order of each session by itself, and then of all points.
 func (s *search) run() Verdict {
-	for from := 0; from < len(s.points); {
-		to, last := from+1, s.points[from].hi
-		for to < len(s.points) && s.points[to].lo <= last {
-			last = max(last, s.points[to].hi)
-			to++
+	turns, v := s.sessionTurns()
+	if v != nil {
+		return *v
+	}
+	j := s.newInTime(s.index, s.points, s.start())
+	j.turns = turns
+	j.countGrants()
+	ok := j.run()
+	switch {
+	case s.why != "":
+		return Verdict{Result: Unknown, Text: "the search gave up: " + s.why, Judge: "search"}
+	case ok:
+		return s.certified(j)
+	}
+	return s.confirmed(j)
+}
+
+// spend counts a step of the search; it is false once the budget is spent.
+func (s *search) spend() bool {
+	const clockEvery = 1024
+	if s.why != "" {
+		return false
+	}
+	s.spent.Steps++
+	switch {
+	case s.spent.Steps > s.budget.Steps:
+		s.why = fmt.Sprintf("%d steps", s.budget.Steps)
+	case s.spent.Bytes > s.budget.Bytes:
+		s.why = fmt.Sprintf("%d bytes for the states remembered", s.budget.Bytes)
+	case s.spent.Steps%clockEvery != 1:
+	case s.ctx.Err() != nil:
+		s.why = s.ctx.Err().Error()
+	case !s.until.IsZero() && time.Now().After(s.until):
+		s.why = s.budget.Timeout.String()
+	}
+	return s.why == ""
+}
+
+// certified plays the order that was found through the rules once more, and holds it beside
+// the times of the calls: that a history is legal is not to rest on the search being right.
+func (s *search) certified(j *inTime) Verdict {
+	st := s.start()
+	played := make([]bool, len(s.points))
+	var began time.Duration // of the points so far, the latest beginning
+	for _, a := range j.trail {
+		p := &s.points[a.p]
+		o := &s.h.Ops[p.op]
+		ends := o.Return
+		if o.Outcome == NoAnswer {
+			ends = forever
 		}
-		if v := s.window(from, to); v != nil {
-			return *v
+		began = max(began, o.Call)
+		b := s.apply(st, p)
+		if played[a.p] || ends < began || p.seq > 0 && p.seq < st.seq || b.why != fine {
+			return Verdict{Result: Unknown, Text: fmt.Sprintf("the order found does not hold at %v", o), Judge: "search"}
 		}
-		from = to
+		st.seq = max(st.seq, p.seq)
+		played[a.p] = true
+	}
+	for i, done := range played {
+		if o := &s.h.Ops[s.points[i].op]; !done && o.Outcome != NoAnswer {
+			return Verdict{Result: Unknown, Text: fmt.Sprintf("the order found lacks %v", o), Judge: "search"}
+		}
 	}
 	return Verdict{Result: Ok, Judge: "search"}
 }
 
-// window judges the points of a window, and leaves the state after them.
-func (s *search) window(from, to int) *Verdict {
-	points := s.points[from:to]
-	saved := s.save(points)
-	if s.doubt == nil && s.doubtful(points) {
-		s.doubt, s.doubtSince = s.st.clone(), from
+// confirmed is the verdict on a history for which no order was found: if the part that
+// decides is short, porcupine must come to the same end. That part begins where no call was
+// under way and what came before left the pool in one state, whatever its order.
+func (s *search) confirmed(j *inTime) Verdict {
+	v := s.illegal("search", nil, &s.points[j.stuckAt], j.stuck)
+	from, to := s.window(j.stuckAt)
+	if len(s.parked) > 0 {
+		from, to = 0, len(s.points) // those who wait connect what lies apart
 	}
-	if s.likely(points) {
-		return nil
+	if to-from > maxWindow {
+		return v
 	}
-	start := s.doubt
-	if start == nil {
-		s.restore(saved)
-		start = s.st
-	} else {
-		points = s.points[s.doubtSince:to]
+	before := s.newInTime(s.index, s.points[:from], s.start())
+	if !before.run() {
+		return v
 	}
-	if len(points) > maxWindow {
-		return s.unknown(fmt.Sprintf("a window of %d operations, of at most %d", len(points), maxWindow))
-	}
-	local := s.localise(points, start)
-	order, breach, p := s.porcupine(local)
+	order, b, p := s.porcupine(s.localise(s.points[from:to], before.st))
 	switch {
 	case s.why != "":
-		return s.unknown(s.why)
-	case p != nil:
-		v := local.illegal("search", local.st, p, breach)
-		return &v
+		s.why = "" // the search itself has finished
+	case order != nil:
+		return Verdict{Result: Unknown, Text: fmt.Sprintf("the searches disagree on %v", &s.h.Ops[s.points[j.stuckAt].op]), Judge: "search"}
+	default:
+		return s.illegal("search", nil, p, b)
 	}
-	after := start.clone()
-	for _, i := range order {
-		s.apply(after, &points[i])
-	}
-	s.st = after
-	return nil
+	return v
 }
 
-func (s *search) unknown(text string) *Verdict {
-	return &Verdict{Result: Unknown, Text: "the search gave up: " + text, Judge: "search"}
+// window returns the points between the last moment before point i at which no call was
+// under way and nothing was in doubt, and the next after it at which no call is under way.
+func (s *search) window(i int32) (from, to int) {
+	doubt := false
+	for at := 0; at < len(s.points); at = to {
+		last := s.points[at].hi
+		for to = at + 1; to < len(s.points) && s.points[to].lo <= last; to++ {
+			last = max(last, s.points[to].hi)
+		}
+		if !doubt {
+			from = at
+		}
+		if to > int(i) {
+			break
+		}
+		doubt = doubt || s.doubtful(s.points[at:to])
+	}
+	return from, to
 }
 
 // doubtful reports whether the state after the points may depend on their order.
