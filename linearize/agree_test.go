@@ -145,6 +145,28 @@ func TestJudgesAgreeWithPorcupine(t *testing.T) {
 	t.Log(&a)
 }
 
+// TestJudgesAgreeOnRareHistories: what few drawn histories have: waiters who connect what no
+// call does; a close that returns between two leases; and reports that the calls contradict,
+// such as of the end of a session in use, of closing before any close was called, of a lease for
+// which nobody can have asked, and in another order.
+func TestJudgesAgreeOnRareHistories(t *testing.T) {
+	t.Parallel()
+	var a agreement
+	for _, seed := range []uint64{
+		16929, 27493, 54602, 65198, 70059, 81573, 83300, 83331, 94094, 96055, 108944, // waiters
+		102972,                            // a close
+		38730, 43424, 52634, 81494, 49358, // ends, closing
+		41251, 47997, 53419, // a lease, the order
+	} {
+		if err := a.hold(seed); err != nil {
+			t.Error(err)
+		}
+	}
+	if a.illegal+a.stricter != 20 {
+		t.Errorf("want 20 illegal histories: %s", &a)
+	}
+}
+
 func TestLegalHistoriesAreOk(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(1000) {

@@ -13,6 +13,7 @@ func (w *witness) orderByChanges() (unlike *Verdict, ok bool) {
 	granted := map[uint64]int32{} // points by token
 	freed := map[uint64]int32{}   // points by the token of their lease
 	numbered := map[uint64]int32{}
+	w.noteLoose()
 	for i := range w.points {
 		p := &w.points[i]
 		o := &w.h.Ops[p.op]
@@ -51,7 +52,9 @@ func (w *witness) orderByChanges() (unlike *Verdict, ok bool) {
 		case Resized, ClosingBegun:
 			at, known = numbered[c.Seq]
 		}
-		if known {
+		if !known {
+			w.loose.bound(&s, c)
+		} else {
 			p := &w.points[at]
 			s.p, s.lo, s.hi = at, p.lo, min(p.hi, c.At)
 			if v := w.compare(p, c); v != nil {
@@ -135,6 +138,9 @@ func (w *witness) report(g int32) *Verdict {
 		if v := w.queued(g, session); v != nil || s.p != none {
 			return v
 		}
+		if !w.loose.mayHave(c.Session, w.sooner[g], w.hints[g]) {
+			return w.unasked(c, none)
+		}
 		return w.orphaned(s, worker, session)
 	case LeaseEnded, LeaseRevoked:
 		if s.p == none {
@@ -152,7 +158,7 @@ func (w *witness) sessionEnded(g, n int32) *Verdict {
 	}
 	s := &w.st.sessions[n]
 	at := w.hints[g]
-	reason := w.cfg.SessionTTL > 0 && (s.worker == 0 || s.lost || at-s.used >= w.cfg.SessionTTL)
+	reason := w.cfg.SessionTTL > 0 && (s.worker == 0 || s.lost || at-s.used >= w.cfg.SessionTTL && !w.inUse(w.st, n))
 	for len(w.asked[n]) > 0 && w.asked[n][0].hi < w.sooner[g] {
 		w.asked[n] = w.asked[n][1:] // there was nothing to end
 	}

@@ -17,13 +17,15 @@ type witness struct {
 	steps   []step
 	pending []pending // calls without a number, by the first gap between steps that they may take
 	active  []pending
+	grants  []int32   // the points of those so far
 	closes  []pending // closes that have returned, by the last gap
 
 	orphans map[int32]orphan   // leases that no caller got, by worker
 	queues  map[int32]*queue   // by session
 	asked   map[int32][]*point // calls that end each session, and have not been accounted for
-	sooner  []time.Duration    // of each step: it had not happened before,
-	hints   []time.Duration    // and it had by then
+	loose   loose
+	sooner  []time.Duration // of each step: it had not happened before,
+	hints   []time.Duration // and it had by then
 }
 
 // step is a change at its place in the order.
@@ -37,6 +39,7 @@ type step struct {
 type pending struct {
 	p          int32
 	from, upTo int32
+	grants     int32 // of a close: when it could have returned last, so many grants had been made, plus 1; 0: it never could
 }
 
 // orphan is a lease that no caller has told of.
@@ -184,6 +187,9 @@ func (w *witness) play() *Verdict {
 			}
 			return &v
 		}
+		if p.do == doGrant {
+			w.grants = append(w.grants, s.p)
+		}
 	}
 	return w.leaks()
 }
@@ -198,6 +204,15 @@ func (w *witness) gap(g int32) *Verdict {
 	for _, q := range w.active {
 		p := &w.points[q.p]
 		b := w.passes(p)
+		if p.do == doCloseEnd {
+			if v := w.returns(&q, g, b); v != nil {
+				return v
+			}
+			if g < q.upTo {
+				kept = append(kept, q)
+			}
+			continue
+		}
 		switch {
 		case b.why == fine:
 			w.settle(w.st, p.op)
@@ -214,6 +229,27 @@ func (w *witness) gap(g int32) *Verdict {
 		w.closes = w.closes[1:]
 	}
 	return nil
+}
+
+// returns judges a close that has returned at gap g or later, which b forbids now: nothing
+// is granted after it.
+func (w *witness) returns(q *pending, g int32, b breach) *Verdict {
+	made := int32(len(w.grants))
+	var v Verdict
+	switch {
+	case b.why == fine:
+		q.grants = made + 1
+		return nil
+	case g < q.upTo:
+		return nil
+	case q.grants == 0:
+		v = w.illegal("witness", w.st, &w.points[q.p], b)
+	case q.grants > made:
+		return nil
+	default:
+		v = w.illegal("witness", w.st, &w.points[w.grants[made-1]], broken(whyClosed, w.points[q.p].op))
+	}
+	return &v
 }
 
 // passes judges a call that changes nothing.
