@@ -76,16 +76,18 @@ function styleOf(item) {
 }
 
 // drawBar draws an item that has a length; f is the frame, y the top of its row.
-function drawBar(item, f, y, parent) {
+function drawBar(item, f, y, layers) {
   const least = item.mark ? 8 : 2;
   const x0 = Math.max(f.gutter, f.x(item.a));
   const x1 = Math.min(f.right, Math.max(f.x(item.b), x0 + least));
-  const g = make('g', { class: `item ${styleOf(item)}${item.mark ? ' marked' : ''}`, 'data-key': item.key, 'data-ref': item.ref }, parent);
+  const names = { class: `item ${styleOf(item)}${item.mark ? ' marked' : ''}`, 'data-key': item.key, 'data-ref': item.ref };
+  const g = make('g', names, item.mark ? layers.marks : layers.bars);
   const top = y + (rowHeight - barHeight) / 2, middle = y + rowHeight / 2;
   if (item.sure) {
+    const lines = make('g', { ...names, class: `item ${styleOf(item)}` }, layers.lines);
     for (const [from, to] of [[f.x(item.from), x0], [x1, item.open && item.sure.length === 2 ? f.right : f.x(item.to)]]) {
       const left = Math.max(f.gutter, from), end = Math.min(f.right, to);
-      if (end - left > 1) make('line', { class: 'maybe', x1: left, x2: end, y1: middle, y2: middle }, g);
+      if (end - left > 1) make('line', { class: 'maybe', x1: left, x2: end, y1: middle, y2: middle }, lines);
     }
   }
   const endless = item.b === Infinity;
@@ -136,7 +138,7 @@ function drawDense(run, y, parent) {
 }
 
 // drawLane draws what of a lane is in the view: lines under bars, bars under marks.
-function drawLane(s, f, under, over) {
+function drawLane(s, f, layers) {
   const runs = [];
   let diamond = -Infinity;
   for (const item of s.items) {
@@ -147,12 +149,12 @@ function drawLane(s, f, under, over) {
     const y = s.y + laneMargin + s.row(item) * rowHeight;
     if (item.what === 'hold') {
       const left = Math.max(f.gutter, x0), end = Math.min(f.right, x1), middle = y + rowHeight / 2;
-      if (end - left > 1) make('line', { class: 'hold', 'data-ref': item.ref, x1: left, x2: end, y1: middle, y2: middle }, under);
+      if (end - left > 1) make('line', { class: 'hold', 'data-ref': item.ref, x1: left, x2: end, y1: middle, y2: middle }, layers.lines);
     } else if (item.what === 'change') {
       const chosen = state.chosen && state.chosen.item === item;
       if (!item.mark && !chosen && x0 - diamond < 7) continue;
       diamond = x0;
-      drawChange(item, f, y, over);
+      drawChange(item, f, y, layers.marks);
     } else if (!item.mark && x1 - x0 < 2.5 && !(state.chosen && state.chosen.item === item)) {
       const run = runs[item.row];
       if (run && x0 - run.x1 < 3) {
@@ -160,16 +162,16 @@ function drawLane(s, f, under, over) {
         run.to = Math.max(run.to, item.b);
         run.count++;
       } else {
-        if (run) drawDense(run, y, under);
+        if (run) drawDense(run, y, layers.bars);
         runs[item.row] = { x0: Math.max(f.gutter, x0), x1, from: item.a, to: item.b, count: 1, y, item };
       }
     } else {
-      drawBar(item, f, y, item.mark ? over : under);
+      drawBar(item, f, y, layers);
     }
   }
   for (const run of runs) {
     if (!run) continue;
-    if (run.count === 1) drawBar(run.item, f, run.y, under); else drawDense(run, run.y, under);
+    if (run.count === 1) drawBar(run.item, f, run.y, layers); else drawDense(run, run.y, layers.bars);
   }
 }
 
@@ -248,8 +250,8 @@ function draw() {
   const height = Math.min(state.height, bottom);
   for (const t of drawAxis(f)) make('line', { class: 'grid', x1: t.x, x2: t.x, y1: Math.max(0, top), y2: height }, svg);
   drawBands(f, svg, Math.max(0, top), height);
-  const under = make('g', {}, svg), over = make('g', {}, svg);
-  for (const s of visible) drawLane(s, f, under, over);
+  const layers = { lines: make('g', {}, svg), bars: make('g', {}, svg), marks: make('g', {}, svg) };
+  for (const s of visible) drawLane(s, f, layers);
   const names = make('g', {}, svg);
   for (const s of visible) drawNames(s, f, names);
   make('line', { class: 'edge', x1: f.gutter, x2: f.gutter, y1: Math.max(0, top), y2: height }, svg);
