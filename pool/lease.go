@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -10,8 +11,46 @@ import (
 // Release or Discard, which must be called once. It is a small value: copies are the same
 // lease. Its methods may be called by any goroutine. The zero Lease panics.
 type Lease[T any] struct {
-	p   *Pool[T]
-	got grant
+	p       *Pool[T]
+	got     grant
+	through func(cause error, end func()) // nil: nobody stands between
+}
+
+// Do runs f on the worker and ends the lease, as Pool.Do does.
+func (l Lease[T]) Do(ctx context.Context, f func(ctx context.Context, worker T) error) error {
+	returned := false
+	defer func() {
+		if returned {
+			l.Release()
+			return
+		}
+		l.Discard(errAborted)
+	}()
+	err := f(ctx, l.Worker())
+	returned = true
+	return err
+}
+
+// Through returns the same lease for somebody who is not to end it unseen: Release and
+// Discard of what it returns call f on the caller's goroutine, with nil or the cause, and f
+// must call end once, which ends the lease. It is for what stands before a pool and hands out
+// its leases, such as a recorder.
+func (l Lease[T]) Through(f func(cause error, end func())) Lease[T] {
+	l.through = f
+	return l
+}
+
+// pass has the function of Through end the lease.
+func (l Lease[T]) pass(cause error) {
+	f := l.through
+	l.through = nil
+	f(cause, func() {
+		if cause == nil {
+			l.Release()
+		} else {
+			l.Discard(cause)
+		}
+	})
 }
 
 // Worker returns the worker. It panics after Release or Discard (I14); a revoked lease
@@ -42,6 +81,10 @@ func (l Lease[T]) Revoked() bool {
 // Config.Usable says false the worker is discarded. It never blocks on other callers. On
 // a revoked lease it does nothing. It panics if the lease has ended already (I14).
 func (l Lease[T]) Release() {
+	if l.through != nil {
+		l.pass(nil)
+		return
+	}
 	if l.p != nil && l.p.cfg.Usable == nil {
 		l.end(nil)
 		return
@@ -57,16 +100,21 @@ func (l Lease[T]) Release() {
 // Discard ends the lease and has the worker stopped, with a *WorkerError that wraps
 // cause. Otherwise it is like Release.
 func (l Lease[T]) Discard(cause error) {
-	l.mustHold("discard")
 	if cause == nil {
 		cause = errDiscarded
 	}
+	if l.through != nil {
+		l.pass(cause)
+		return
+	}
+	l.mustHold("discard")
 	l.end(&WorkerError{ID: l.got.w.id, Err: cause})
 }
 
 var (
 	errDiscarded = errors.New("pool: discarded by its user")
 	errUnusable  = errors.New("pool: not usable after a lease")
+	errAborted   = errors.New("pool: the function on it panicked or ended its goroutine")
 )
 
 // end ends the lease; unusable, not nil, says why its worker must be stopped.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,6 +17,7 @@ type Pool[T any] struct {
 
 	waiters sync.Pool // of *waiter, whose channels are empty
 	done    chan struct{}
+	telling atomic.Int64 // changes that the Observer is being told of
 
 	mu      sync.Mutex
 	st      state         // guarded by mu
@@ -85,7 +87,7 @@ func (p *Pool[T]) Acquire(ctx context.Context) (Lease[T], error) {
 	p.mu.Lock()
 	if got, ok := p.st.quickAcquire(); ok {
 		p.mu.Unlock()
-		return Lease[T]{p, got}, nil
+		return Lease[T]{p: p, got: got}, nil
 	}
 	x := p.waiters.Get().(*waiter)
 	if p.st.quickPark(x) {
@@ -112,7 +114,7 @@ func (p *Pool[T]) AcquireSession(ctx context.Context, id SessionID) (Lease[T], e
 	}
 	if got, ok := p.st.quickSession(id, now); ok {
 		p.mu.Unlock()
-		return Lease[T]{p, got}, nil
+		return Lease[T]{p: p, got: got}, nil
 	}
 	return p.decide(ctx, request{id: id})
 }
@@ -137,7 +139,7 @@ func (p *Pool[T]) decide(ctx context.Context, r request) (Lease[T], error) {
 	case r.w != nil:
 		return p.await(ctx, r.w)
 	}
-	return Lease[T]{p, r.got}, nil
+	return Lease[T]{p: p, got: r.got}, nil
 }
 
 func (p *Pool[T]) request(r *request) {
@@ -191,7 +193,7 @@ func (p *Pool[T]) await(ctx context.Context, x *waiter) (Lease[T], error) {
 		})
 		return Lease[T]{}, context.Cause(ctx)
 	}
-	return Lease[T]{p, got}, nil
+	return Lease[T]{p: p, got: got}, nil
 }
 
 // Do acquires a worker, for a session unless id is empty, and runs f on it. If f returns,
@@ -202,20 +204,8 @@ func (p *Pool[T]) Do(ctx context.Context, id SessionID, f func(ctx context.Conte
 	if err != nil {
 		return err
 	}
-	returned := false
-	defer func() {
-		if returned {
-			lease.Release()
-			return
-		}
-		lease.Discard(errAborted)
-	}()
-	err = f(ctx, lease.Worker())
-	returned = true
-	return err
+	return lease.Do(ctx, f)
 }
-
-var errAborted = errors.New("pool: the function on it panicked or ended its goroutine")
 
 // EndSession ends a session: its binding is cut, its worker is told, a lost one may begin
 // anew. A running lease of it goes on; queued acquires keep their places as those of a new
@@ -349,5 +339,6 @@ func (p *Pool[T]) Stat() Stat {
 		st.advance(p.clock())
 		s = st.stat()
 	})
+	s.Telling = int(p.telling.Load())
 	return s
 }

@@ -349,3 +349,58 @@ func TestUncontendedPairsAllocateNothing(t *testing.T) {
 		}
 	}
 }
+
+func TestLeaseThroughEndsOnceAndAsItWasAsked(t *testing.T) {
+	p := pooltest.New(t, quick(1))
+	var causes []error
+	through := func() pool.Lease[pool.WorkerID] {
+		lease, err := p.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return lease.Through(func(cause error, end func()) {
+			causes = append(causes, cause)
+			end()
+		})
+	}
+	first := through()
+	first.Release()
+	if said := mustPanic(t, first.Release); !strings.Contains(said, "I14") {
+		t.Errorf("a second release says %q, want I14", said)
+	}
+	if err := through().Do(t.Context(), func(context.Context, pool.WorkerID) error { return errTest }); err != errTest {
+		t.Errorf("Do returns %v, want %v", err, errTest)
+	}
+	second := through()
+	if second.WorkerID() != first.WorkerID() {
+		t.Error("a released worker was not used again")
+	}
+	second.Discard(errTest)
+	through().Discard(nil)
+	if len(causes) != 5 || causes[0] != nil || causes[1] != nil || causes[2] != nil || causes[3] != errTest || causes[4] == nil {
+		t.Errorf("the ends were for %v; want nil three times, the test's and another", causes)
+	}
+}
+
+func TestStatSaysWhetherTheObserverKnows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := quick(1)
+		slow := make(chan struct{})
+		cfg.Observer = func(e pool.Event) {
+			if e.Kind == pool.WorkerStarted {
+				<-slow
+			}
+		}
+		p := pooltest.New(t, cfg)
+		acquire(t, p, "").Release()
+		synctest.Wait()
+		if got := p.Stat().Telling; got != 1 {
+			t.Errorf("%d changes are being told, want the start", got)
+		}
+		close(slow)
+		synctest.Wait()
+		if got := p.Stat().Telling; got != 0 {
+			t.Errorf("%d changes are being told in the end, want none", got)
+		}
+	})
+}

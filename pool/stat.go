@@ -9,6 +9,7 @@ type Stat struct {
 	Sessions, BoundSessions, LostSessions      int // in the table; of these with a binding; lost
 	BackingOff                                 bool
 	Closing                                    bool
+	Telling                                    int // changes of which the Observer has not yet been told everything
 	Counts                                     Counts
 }
 

@@ -34,11 +34,22 @@ func (p *Pool[T]) updateLocked(f func(*state)) {
 	}
 	woken, events := st.woken, st.events
 	st.woken, st.events = nil, nil
+	if len(events) > 0 {
+		p.telling.Add(1)
+	}
 	p.mu.Unlock()
 	wake(woken)
 	for _, do := range todo {
 		do()
 	}
+	if len(events) > 0 {
+		p.tell(events)
+	}
+}
+
+// tell tells the Observer of a change.
+func (p *Pool[T]) tell(events []Event) {
+	defer p.telling.Add(-1)
 	for _, e := range events {
 		contain(func() error { p.cfg.Observer(e); return nil }, p.observed)
 	}

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/poolproof/poolproof/pool"
+	"github.com/poolproof/poolproof/pool/process"
 )
 
 // startPause bounds the pause after starts that failed. A start is quick here, and what
@@ -52,6 +53,9 @@ type options struct {
 	// affinity is no flag, because only one value is right here: a conversation exists
 	// in its worker alone.
 	affinity pool.Affinity
+
+	// open opens the pool. Nil: openPool. Tests record what is called.
+	open func(process.Config, pool.Config[*process.Worker], func(*process.Worker) *process.Worker) (workerPool, error)
 }
 
 // parse reads the command line. It has told stderr what is wrong when it returns an error.

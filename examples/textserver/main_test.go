@@ -18,7 +18,10 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/poolproof/poolproof/linearize/recorded"
+	"github.com/poolproof/poolproof/pool"
 	"github.com/poolproof/poolproof/pool/pooltest"
+	"github.com/poolproof/poolproof/pool/process"
 	"github.com/poolproof/poolproof/pool/process/python"
 )
 
@@ -72,6 +75,15 @@ func newService(t *testing.T, v variant) *service {
 	}
 	if v.change != nil {
 		v.change(&o)
+	}
+	o.open = func(cfg process.Config, poolCfg pool.Config[*process.Worker], meet func(*process.Worker) *process.Worker) (workerPool, error) {
+		return recorded.Open(t, poolCfg, func(poolCfg pool.Config[*process.Worker]) (*pool.Pool[*process.Worker], error) {
+			p, err := openPool(cfg, poolCfg, meet)
+			if err != nil {
+				return nil, err
+			}
+			return p.(*pool.Pool[*process.Worker]), nil
+		})
 	}
 	logger := slog.New(slog.DiscardHandler)
 	texts, err := openTexts(t.Context(), o, logger)

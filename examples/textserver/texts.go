@@ -32,7 +32,7 @@ var program embed.FS
 // texts is a pool of classifiers, and the conversations that they follow. Its methods may
 // be called concurrently.
 type texts struct {
-	pool   *pool.Pool[*process.Worker]
+	pool   workerPool
 	client *process.Client
 	limit  time.Duration // of a stream, the wait for a worker included
 	dir    string        // the worker's program
@@ -108,7 +108,11 @@ func (t *texts) start(ctx context.Context, o options, logger *slog.Logger) error
 		return err
 	}
 	// The pool does not list its workers, so each is met when it has started.
-	t.pool, err = process.NewPoolOf(process.Config{Command: command, CancelGrace: o.call}, pool.Config[*process.Worker]{
+	open := o.open
+	if open == nil {
+		open = openPool
+	}
+	t.pool, err = open(process.Config{Command: command, CancelGrace: o.call}, pool.Config[*process.Worker]{
 		MinSize:           o.workers,
 		MaxSize:           o.workers,
 		MaxWaiters:        o.queue,
@@ -121,7 +125,7 @@ func (t *texts) start(ctx context.Context, o options, logger *slog.Logger) error
 		HealthCheckPeriod: time.Minute,
 		Observer:          t.observe,
 		Logger:            logger,
-	}, t.meet, func(w *process.Worker) *process.Worker { return w })
+	}, t.meet)
 	if err != nil {
 		return err
 	}
@@ -129,6 +133,21 @@ func (t *texts) start(ctx context.Context, o options, logger *slog.Logger) error
 	// bring that about by hanging up, so only the time limit ends a call.
 	t.client = process.NewClient(t.pool, process.ClientConfig{Attempts: attempts, CallTimeout: o.call})
 	return nil
+}
+
+// workerPool is what the service needs of a pool; *pool.Pool is one.
+type workerPool interface {
+	process.Acquirer
+	EndSession(id pool.SessionID)
+	Ready(ctx context.Context) error
+	Shutdown(ctx context.Context) error
+	Close() error
+	Stat() pool.Stat
+}
+
+// openPool opens the pool; meet is called with each worker that has started.
+func openPool(cfg process.Config, poolCfg pool.Config[*process.Worker], meet func(*process.Worker) *process.Worker) (workerPool, error) {
+	return process.NewPoolOf(cfg, poolCfg, meet, func(w *process.Worker) *process.Worker { return w })
 }
 
 // observe is told what happens in the pool.

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/poolproof/poolproof/linearize/recorded"
 	"github.com/poolproof/poolproof/pool"
 	"github.com/poolproof/poolproof/pool/fallback"
 	"github.com/poolproof/poolproof/pool/pooltest"
@@ -22,8 +23,13 @@ import (
 func newLayer(t *testing.T, name string, cfg pool.Config[worker]) *fakeLayer {
 	t.Helper()
 	cfg.Start = func(_ context.Context, id pool.WorkerID) (worker, error) { return worker{name, id}, nil }
-	p := pooltest.New(t, cfg, pooltest.NoLeakCheck())
-	return &fakeLayer{Pool: p.Pool, name: name, told: new([]string)}
+	p, err := recorded.Open(t, cfg, func(cfg pool.Config[worker]) (*pool.Pool[worker], error) {
+		return pooltest.New(t, cfg, pooltest.NoLeakCheck()).Pool, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &fakeLayer{layerPool: p, name: name, told: new([]string)}
 }
 
 func (l *fakeLayer) set(a answer) {

@@ -56,7 +56,7 @@ func runScript(t *testing.T, s script, open func(fallback.Config[worker]) (subje
 				return
 			}
 			defer p.Close()
-			l.Pool = p
+			l.layerPool = p
 			r.layers, cfg.Layers[i].Pool = append(r.layers, l), l
 		}
 		cfg.OnChange = func(c fallback.Change) {

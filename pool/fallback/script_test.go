@@ -147,9 +147,17 @@ func drawScript(t *rapid.T) script {
 	return s
 }
 
+// layerPool is what the tests need of a layer's pool.
+type layerPool interface {
+	fallback.Pool[worker]
+	Retire(id pool.WorkerID, cause error)
+	Stat() pool.Stat
+	Close() error
+}
+
 // fakeLayer is a pool that answers as it is told.
 type fakeLayer struct {
-	*pool.Pool[worker]
+	layerPool
 	name string
 
 	mu     sync.Mutex
@@ -185,7 +193,7 @@ func (l *fakeLayer) AcquireSession(ctx context.Context, id pool.SessionID) (pool
 	case blowsUp:
 		panic("as planned")
 	}
-	lease, err := l.Pool.AcquireSession(ctx, id)
+	lease, err := l.layerPool.AcquireSession(ctx, id)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.leases = append(l.leases, lease)
@@ -196,5 +204,5 @@ func (l *fakeLayer) EndSession(id pool.SessionID) {
 	l.mu.Lock()
 	*l.told = append(*l.told, l.name+" "+string(id))
 	l.mu.Unlock()
-	l.Pool.EndSession(id)
+	l.layerPool.EndSession(id)
 }

@@ -24,7 +24,7 @@ var errCallTimeout = fmt.Errorf("process: call timed out: %w", context.DeadlineE
 // they return the pool's refusals, such as pool.ErrSaturated and pool.ErrSessionLost. When
 // they return, the worker is released, or discarded if it cannot be used any more.
 type Client struct {
-	pool *pool.Pool[*Worker]
+	pool Acquirer
 	cfg  ClientConfig
 }
 
@@ -41,6 +41,12 @@ type ClientConfig struct {
 	CallTimeout time.Duration
 }
 
+// Acquirer is what a Client needs of a pool; *pool.Pool[*Worker] is one. AcquireSession must
+// fail with the errors that pool.Pool returns.
+type Acquirer interface {
+	AcquireSession(ctx context.Context, id pool.SessionID) (pool.Lease[*Worker], error)
+}
+
 // Served says who answered a call, or was the last to be tried.
 type Served struct {
 	Worker   pool.WorkerID // 0 if none was acquired
@@ -49,7 +55,7 @@ type Served struct {
 }
 
 // NewClient returns a client of p, which stays its owner's to close.
-func NewClient(p *pool.Pool[*Worker], cfg ClientConfig) *Client {
+func NewClient(p Acquirer, cfg ClientConfig) *Client {
 	if cfg.Attempts <= 0 {
 		cfg.Attempts = DefaultAttempts
 	}

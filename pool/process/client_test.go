@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/poolproof/poolproof/linearize/recorded"
 	"github.com/poolproof/poolproof/pool"
 	"github.com/poolproof/poolproof/pool/process"
 	"github.com/poolproof/poolproof/pool/process/worker"
@@ -21,14 +22,14 @@ import (
 // to.
 type mortal struct {
 	*process.Client
-	pool       *pool.Pool[*process.Worker]
+	pool       *recorded.Pool[*process.Worker]
 	executions atomic.Int64
 }
 
 func newMortal(t *testing.T, poolCfg pool.Config[*process.Worker], cfg process.ClientConfig) *mortal {
 	t.Helper()
 	m := new(mortal)
-	p, err := process.NewPool(wireConfig(func(channel net.Conn) {
+	p, err := openPool(t, wireConfig(func(channel net.Conn) {
 		methods := worker.Demo(func(int) { channel.Close() })
 		methods["die"] = func(context.Context, json.RawMessage) (any, error) { // in the middle of the call
 			m.executions.Add(1)

@@ -12,19 +12,29 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/poolproof/poolproof/linearize/recorded"
 	"github.com/poolproof/poolproof/pool"
 	"github.com/poolproof/poolproof/pool/process"
 	"github.com/poolproof/poolproof/pool/process/worker"
 )
 
+// openPool makes a pool whose calls are recorded, and judged when the test has ended. Every
+// pool of these tests is made here.
+func openPool(t testing.TB, cfg process.Config, poolCfg pool.Config[*process.Worker]) (*recorded.Pool[*process.Worker], error) {
+	t.Helper()
+	return recorded.Open(t, poolCfg, func(poolCfg pool.Config[*process.Worker]) (*pool.Pool[*process.Worker], error) {
+		return process.NewPool(cfg, poolCfg)
+	})
+}
+
 // newPool makes a pool that is shut down when the test ends, after which nothing of its
 // workers may be left.
-func newPool(t *testing.T, cfg process.Config, poolCfg pool.Config[*process.Worker]) *pool.Pool[*process.Worker] {
+func newPool(t *testing.T, cfg process.Config, poolCfg pool.Config[*process.Worker]) *recorded.Pool[*process.Worker] {
 	t.Helper()
 	if cfg.Fork == nil {
 		checkLeftovers(t)
 	}
-	p, err := process.NewPool(cfg, poolCfg)
+	p, err := openPool(t, cfg, poolCfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +231,7 @@ func TestEarlyExitWaitsForThePool(t *testing.T) {
 				reports++
 			},
 		}
-		p, err := process.NewPool(cfg, pool.Config[*process.Worker]{
+		p, err := openPool(t, cfg, pool.Config[*process.Worker]{
 			MinSize: 1, MaxSize: 1,
 			Observer: func(e pool.Event) {
 				if e.Seq == 1 {
@@ -248,7 +258,7 @@ func TestEarlyExitWaitsForThePool(t *testing.T) {
 func TestPoolHooksRunAfterTheWorkersOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var checks, ends int
-		p, err := process.NewPool(demoConfig(), pool.Config[*process.Worker]{
+		p, err := openPool(t, demoConfig(), pool.Config[*process.Worker]{
 			MaxSize:           1,
 			HealthCheckPeriod: time.Second,
 			Check:             func(context.Context, *process.Worker) error { checks++; return nil },
@@ -291,7 +301,7 @@ func TestNewPoolValidates(t *testing.T) {
 		"pool":    {demoConfig(), pool.Config[*process.Worker]{MinSize: 2, MaxSize: 1}},
 		"start":   {demoConfig(), pool.Config[*process.Worker]{Start: start}},
 	} {
-		if p, err := process.NewPool(test.cfg, test.poolCfg); p != nil || err == nil {
+		if p, err := openPool(t, test.cfg, test.poolCfg); p != nil || err == nil {
 			t.Errorf("%s: got %v and error %v, want an error", name, p, err)
 		}
 	}

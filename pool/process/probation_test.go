@@ -39,7 +39,7 @@ func TestStillbornWorkersAreBackedOffFrom(t *testing.T) {
 			go func() { _ = worker.Serve(context.Background(), channel, worker.Demo(nil)) }()
 			return host, nil
 		}}
-		p, err := process.NewPool(cfg, pool.Config[*process.Worker]{
+		p, err := openPool(t, cfg, pool.Config[*process.Worker]{
 			MinSize: 1, MaxSize: 1, StartBackoff: pool.Backoff{Min: time.Second, Max: time.Minute},
 			Rand: func() float64 { return 1 }, // the delay whole
 		})

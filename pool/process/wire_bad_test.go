@@ -80,7 +80,7 @@ func TestBadInput(t *testing.T) {
 						s.Close()
 					}
 				})
-				p, err := process.NewPool(cfg, pool.Config[*process.Worker]{MaxSize: 1})
+				p, err := openPool(t, cfg, pool.Config[*process.Worker]{MaxSize: 1})
 				if err != nil {
 					t.Fatal(err)
 				}

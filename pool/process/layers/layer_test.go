@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/poolproof/poolproof/linearize/recorded"
 	"github.com/poolproof/poolproof/pool"
 	"github.com/poolproof/poolproof/pool/process"
 	"github.com/poolproof/poolproof/pool/process/python"
@@ -21,13 +22,14 @@ import (
 
 // opening is what a pool is opened with.
 type opening struct {
-	process.Config // without what a layer fills in
+	t              testing.TB // in which it is recorded
+	process.Config            // without what a layer fills in
 	pool           pool.Config[member]
 }
 
-// opened is an open pool.
+// opened is an open pool, whose calls are recorded.
 type opened struct {
-	*pool.Pool[member]
+	*recorded.Pool[member]
 	setHealth func(well bool) // says whether workers can start; all can at first
 }
 
@@ -49,15 +51,19 @@ func layers(t *testing.T) []layer {
 func memory(f fault) layer {
 	return layer{"memory", func(o opening) (opened, error) {
 		var ill atomic.Bool
-		p, err := newFakePool(o.Config, o.pool, f, ill.Load)
+		p, err := recorded.Open(o.t, o.pool, func(cfg pool.Config[member]) (*pool.Pool[member], error) {
+			return newFakePool(o.Config, cfg, f, ill.Load)
+		})
 		return opened{p, func(well bool) { ill.Store(!well) }}, err
 	}}
 }
 
 // openChannel opens a pool of workers behind channels.
-func openChannel(o opening, fars *farEnds) (*pool.Pool[member], error) {
+func openChannel(o opening, fars *farEnds) (*recorded.Pool[member], error) {
 	as := func(w *process.Worker) member { return &remote{w, fars.get(w.ID())} }
-	return process.NewPoolOf(o.Config, o.pool, as, func(m member) *process.Worker { return m.(*remote).Worker })
+	return recorded.Open(o.t, o.pool, func(cfg pool.Config[member]) (*pool.Pool[member], error) {
+		return process.NewPoolOf(o.Config, cfg, as, func(m member) *process.Worker { return m.(*remote).Worker })
+	})
 }
 
 // wire has workers that are served over a pipe in memory.

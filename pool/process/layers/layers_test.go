@@ -72,7 +72,7 @@ func TestLayers(t *testing.T) {
 	for _, l := range all {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
-			tr := newTroupe(l, patience)
+			tr := newTroupe(t, l, patience)
 			for _, s := range scenarios() {
 				if s.absent[l.name] != "" {
 					continue
@@ -119,7 +119,7 @@ func write(t *testing.T, all []layer) {
 	var out strings.Builder
 	for i, s := range scenarios() {
 		first := slices.IndexFunc(all, func(l layer) bool { return s.absent[l.name] == "" })
-		tr := newTroupe(all[first], patience)
+		tr := newTroupe(t, all[first], patience)
 		transcript, err := tr.play(s)
 		if err = errors.Join(err, tr.close()); err != nil {
 			t.Fatalf("%s: %v", s.name, err)

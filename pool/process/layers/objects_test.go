@@ -41,9 +41,10 @@ func TestScenariosObject(t *testing.T) {
 		{resultsUnbounded, []string{"a result that is too large"}},
 	} {
 		t.Run(string(c.fault), func(t *testing.T) {
+			t.Setenv("TMPDIR", t.TempDir()) // for the histories that are not sound
 			for _, name := range c.scenarios {
 				i := slices.IndexFunc(all, func(s scenario) bool { return s.name == name })
-				tr := newTroupe(memory(c.fault), time.Second)
+				tr := newTroupe(t, memory(c.fault), time.Second)
 				if err := tr.judge(all[i], names, want); err == nil {
 					t.Errorf("%s: nothing noticed", name)
 				} else {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/poolproof/poolproof/pool"
@@ -21,13 +22,14 @@ import (
 // troupe plays scenarios on one layer, one after the other. Scenarios that want nothing
 // special of a pool share one, as starts are what costs time.
 type troupe struct {
+	t        testing.TB
 	layer    layer
 	patience time.Duration // for what a passing scenario waits for much shorter
 	shared   map[string]*crew
 }
 
-func newTroupe(l layer, patience time.Duration) *troupe {
-	return &troupe{layer: l, patience: patience, shared: make(map[string]*crew)}
+func newTroupe(t testing.TB, l layer, patience time.Duration) *troupe {
+	return &troupe{t: t, layer: l, patience: patience, shared: make(map[string]*crew)}
 }
 
 // stage is where one scenario plays. Its methods end the scenario, by a panic with a
@@ -139,7 +141,7 @@ func (c *crew) begin(st *stage) {
 func (st *stage) open(change func(o *opening)) *crew {
 	c := &crew{log: &logBook{changed: make(chan struct{})}, changed: make(chan struct{})}
 	c.begin(st)
-	o := opening{pool: pool.Config[member]{MaxSize: 1, Observer: c.observe}}
+	o := opening{t: st.t, pool: pool.Config[member]{MaxSize: 1, Observer: c.observe}}
 	o.Logger = slog.New(c.log)
 	if change != nil {
 		change(&o)
@@ -152,7 +154,8 @@ func (st *stage) open(change func(o *opening)) *crew {
 	return c
 }
 
-// finish closes the pool, unless a scenario did, and returns what is wrong then.
+// finish closes the pool, unless a scenario did, and returns what is wrong then, or with
+// the history of its calls.
 func (c *crew) finish() error {
 	ctx, cancel := c.st.context()
 	defer cancel()
@@ -163,7 +166,7 @@ func (c *crew) finish() error {
 	if live := c.Stat().Live(); live != 0 {
 		err = errors.Join(err, fmt.Errorf("%d workers are live after the end", live))
 	}
-	return err
+	return errors.Join(err, c.Judge())
 }
 
 func (c *crew) observe(e pool.Event) {

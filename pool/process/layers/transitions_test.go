@@ -80,6 +80,7 @@ func newTrial(t *testing.T, calls int, f flaw) *trial {
 }
 
 func (tr *trial) open(l layer, o opening) opened {
+	o.t = tr.t
 	p, err := l.open(o)
 	if err != nil {
 		tr.t.Fatal(err)
