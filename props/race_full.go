@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/poolproof/poolproof/linearize"
 	"github.com/poolproof/poolproof/model"
 	"github.com/poolproof/poolproof/pool"
 	"github.com/poolproof/poolproof/pool/pooltest"
@@ -23,17 +24,18 @@ const raceTick = 2 * time.Millisecond
 // the wall. The factory's books judge it, and the record of how sessions were served.
 type raceFull struct {
 	fullFactory
-	target  *PoolTarget
-	subject Subject
-	cfg     *model.Config
-	clock   *genReal
-	rng     *rand.Rand
-	uses    pooltest.Uses
-	crew    []raceCaller
-	closed  atomic.Bool // closing has begun
-	calls   atomic.Int64
-	grants  atomic.Int64
-	hooks   struct {
+	target   *PoolTarget
+	subject  Subject
+	cfg      *model.Config
+	clock    *genReal
+	rng      *rand.Rand
+	uses     pooltest.Uses
+	crew     []raceCaller
+	closed   atomic.Bool // closing has begun
+	calls    atomic.Int64
+	recorder *linearize.Recorder
+	grants   atomic.Int64
+	hooks    struct {
 		sync.Mutex
 		rng *rand.Rand // guarded by Mutex
 	}
@@ -53,6 +55,9 @@ type raceCaller struct {
 	lease SubjectLease
 	held  *FullWorker
 	ended func() // records the end of the lease
+
+	log   *linearize.Client
+	taken linearize.Lease // the lease, in the history
 }
 
 // drawRaceConfig draws a configuration.
@@ -93,6 +98,12 @@ func newRaceFull(target *PoolTarget, clock *genReal, seed uint64) (*raceFull, er
 	if r.cfg.HasTell {
 		cfg.SessionEnded = r.sessionEnded
 	}
+	r.recorder = linearize.NewRecorder(linearize.RecorderConfig{Head: linearize.Head{
+		Pool: target.Name, Seed: seed, Config: historyOf(r.cfg, raceTick),
+	}})
+	if seed%2 == 0 { // without an Observer a pool may take short cuts
+		cfg.Observer = r.recorder.Observe
+	}
 	r.books.most = cfg.MaxSize
 	r.draw(seed)
 	var err error
@@ -112,7 +123,8 @@ func (r *raceFull) draw(seed uint64) {
 	r.crew = make([]raceCaller, max(2, r.cfg.Clients))
 	for i := range r.crew {
 		c := &r.crew[i]
-		c.run, c.number, c.ops, c.closes = r, model.Client(i+1), 1+r.rng.IntN(most), -1
+		c.run, c.log = r, r.recorder.Client()
+		c.number, c.ops, c.closes = model.Client(i+1), 1+r.rng.IntN(most), -1
 		c.rng = rand.New(rand.NewPCG(seed, uint64(3+i)))
 		if closing && i == 0 {
 			c.closes = r.rng.IntN(c.ops)
@@ -213,17 +225,34 @@ func (c *raceCaller) ask(i int) {
 		least := c.rng.IntN(2)
 		r.book(func(b *fullBooks) { b.most = max(b.most, most) })
 		c.call("resize", func() {
-			if err := r.subject.Resize(least, most); err != nil && !errors.Is(err, pool.ErrClosed) {
+			c.log.Call(linearize.Request{Kind: linearize.Resize, Max: most})
+			err := r.subject.Resize(least, most)
+			c.log.Return(historyDone(err))
+			if err != nil && !errors.Is(err, pool.ErrClosed) {
 				r.book(func(b *fullBooks) { b.complain("I16: resize fails: %v", err) })
 			}
 		})
 	case n < 3:
 		r.mu.Lock()
 		id := pool.WorkerID(1 + c.rng.IntN(len(r.books.workers)+1))
+		known := int(id) <= len(r.books.workers) // else the pool may not know of it yet, and does nothing
 		r.mu.Unlock()
-		c.call("retire", func() { r.subject.Retire(id, errFullRetire) })
+		c.call("retire", func() {
+			if !known {
+				r.subject.Retire(id, errFullRetire)
+				return
+			}
+			c.log.Call(linearize.Request{Kind: linearize.Retire, Worker: uint64(id)})
+			r.subject.Retire(id, errFullRetire)
+			c.log.Return(historyDone(nil))
+		})
 	case n < 6:
-		c.call("end", func() { r.subject.EndSession(c.ending()) })
+		id := c.ending()
+		c.call("end", func() {
+			c.log.Call(linearize.Request{Kind: linearize.EndSession, Session: string(id)})
+			r.subject.EndSession(id)
+			c.log.Return(historyDone(nil))
+		})
 	case n == 6:
 		c.call("stat", func() { r.addUp(r.subject) })
 	default:
@@ -256,6 +285,11 @@ func (c *raceCaller) acquire(i int, try bool) {
 	c.call("acquire", func() {
 		var lease SubjectLease
 		var err error
+		kind := linearize.Acquire
+		if try {
+			kind = linearize.Try
+		}
+		c.log.Call(linearize.Request{Kind: kind, Session: string(id)})
 		switch {
 		case try:
 			lease, err = r.subject.TryAcquireSession(id)
@@ -264,6 +298,7 @@ func (c *raceCaller) acquire(i int, try bool) {
 		default:
 			lease, err = r.subject.AcquireSession(ctx, id)
 		}
+		c.taken = c.log.Return(historyGrant(lease, err))
 		exclusive := err != nil || lease.Worker().takeHold(c.number)
 		if judged {
 			c.ended = r.uses.Begin(id, lease, err)
@@ -328,11 +363,17 @@ func (c *raceCaller) giveBack() {
 	c.lease, c.held, c.ended = nil, nil, nil
 	c.call("release", func() {
 		held.letGo()
+		q := linearize.Request{Kind: linearize.Release, Lease: c.taken}
+		if n < 2 { // an unusable worker ends like one that is discarded
+			q.Kind = linearize.Discard
+		}
+		c.log.Call(q)
 		if n == 0 {
 			lease.Discard(errFullBad)
 		} else {
 			lease.Release()
 		}
+		c.log.Return(historyDone(nil))
 	})
 }
 
@@ -341,13 +382,23 @@ func (c *raceCaller) close() {
 	r := c.run
 	r.closed.Store(true)
 	if c.one(2) {
-		c.call("close", func() { r.shut(r.subject.Close()) })
+		c.call("close", func() { r.shut(c.logClose(linearize.Close, r.subject.Close)) })
 		return
 	}
 	r.book(func(b *fullBooks) { b.forced = true })
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(c.rng.IntN(1000))*time.Microsecond)
 	defer cancel()
-	c.call("shutdown", func() { r.shut(r.subject.Shutdown(ctx)) })
+	c.call("shutdown", func() {
+		r.shut(c.logClose(linearize.Shutdown, func() error { return r.subject.Shutdown(ctx) }))
+	})
+}
+
+// logClose records a close.
+func (c *raceCaller) logClose(kind linearize.Kind, shut func() error) error {
+	c.log.Call(linearize.Request{Kind: kind})
+	err := shut()
+	c.log.Return(historyDone(nil))
+	return err
 }
 
 // shut judges what closing returned.

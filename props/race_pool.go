@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/poolproof/poolproof/linearize"
+	"github.com/poolproof/poolproof/linearize/recorded"
 	"github.com/poolproof/poolproof/pool"
 )
 
@@ -17,12 +19,12 @@ func (t *PoolTarget) verifyRaces(tt *testing.T) {
 	tt.Helper()
 	started := time.Now()
 	var reals genRealRuns
-	clock := reals.next(t.Name)
+	clock, keeper := reals.next(t.Name), recorded.NewKeeper(tt)
 	runs, calls, grants := 0, 0, 0
 	var found error
 	ran, asked := raceRounds(tt, func(seed uint64) (int, bool) {
 		var r *raceFull
-		if r, found = t.race(tt, clock, seed); found != nil {
+		if r, found = t.race(tt, clock, keeper, seed); found != nil {
 			return 0, false
 		}
 		runs, calls, grants = runs+1, calls+int(r.calls.Load()), grants+int(r.grants.Load())
@@ -58,7 +60,7 @@ func (t *PoolTarget) verifyRaces(tt *testing.T) {
 }
 
 // race does one run.
-func (t *PoolTarget) race(tt *testing.T, clock *genReal, seed uint64) (*raceFull, error) {
+func (t *PoolTarget) race(tt *testing.T, clock *genReal, keeper *recorded.Keeper, seed uint64) (*raceFull, error) {
 	tt.Helper()
 	pprof.SetGoroutineLabels(clock.labels) // what the pool starts has them, too
 	defer pprof.SetGoroutineLabels(context.Background())
@@ -76,6 +78,11 @@ func (t *PoolTarget) race(tt *testing.T, clock *genReal, seed uint64) (*raceFull
 	r.mu.Unlock()
 	if err == nil {
 		r.verifyAffinity(tt)
+		historyTold(r.subject)
+	}
+	history := r.recorder.History()
+	if err == nil {
+		err = keeper.Verify(history)
 	}
 	return r, err
 }
@@ -98,7 +105,9 @@ func (r *raceFull) wind() error {
 		}
 	}
 	r.closed.Store(true)
-	if err := r.within(func() { r.crew[0].call("close", func() { r.shut(r.subject.Close()) }) }); err != nil {
+	if err := r.within(func() {
+		r.crew[0].call("close", func() { r.shut(r.crew[0].logClose(linearize.Close, r.subject.Close)) })
+	}); err != nil {
 		return err
 	}
 	if err := r.returned(); err != nil {
@@ -130,13 +139,17 @@ func (r *raceFull) full() error {
 	size := 1 + r.rng.IntN(4)
 	r.book(func(b *fullBooks) { b.most = max(b.most, size) })
 	var err error
-	if late := r.within(func() { err = r.subject.Resize(0, size) }); late != nil || err != nil {
+	if late := r.within(func() {
+		r.crew[0].log.Call(linearize.Request{Kind: linearize.Resize, Max: size})
+		err = r.subject.Resize(0, size)
+		r.crew[0].log.Return(historyDone(err))
+	}); late != nil || err != nil {
 		return errors.Join(late, err)
 	}
 	crew := make([]raceCaller, size)
 	for i := range crew {
 		c := &crew[i]
-		c.run, c.rng = r, r.rng
+		c.run, c.rng, c.log = r, r.rng, r.recorder.Client()
 		c.number = r.crew[len(r.crew)-1].number + 1 + r.crew[i%len(r.crew)].number
 		if err := r.hold(c, i, size); err != nil {
 			return err
@@ -157,7 +170,10 @@ func (r *raceFull) hold(c *raceCaller, held, want int) error {
 		var err error
 		late := r.within(func() {
 			c.call("acquire", func() {
-				if c.lease, err = r.subject.Acquire(context.Background()); err == nil {
+				c.log.Call(linearize.Request{Kind: linearize.Acquire})
+				c.lease, err = r.subject.Acquire(context.Background())
+				c.taken = c.log.Return(historyGrant(c.lease, err))
+				if err == nil {
 					c.held = c.lease.Worker()
 					c.granted(c.held.takeHold(c.number))
 				}
