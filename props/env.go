@@ -31,6 +31,7 @@ type Env struct {
 	closing   bool                  // guarded by mu; a close has been called
 	restless  int                   // guarded by mu; hooks called since the last line of the script
 	dead      bool                  // guarded by mu; hooks block for ever
+	history   *genHistory           // guarded by mu; nil: nothing is recorded
 	random    func(genHook) genPlan // guarded by mu; what hooks do of which nothing is said; nil: they succeed
 }
 

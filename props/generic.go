@@ -258,6 +258,9 @@ func (e *Env) began(ev model.PromiseEvent) {
 		e.forced = e.forced || ev.Op == model.PromiseShutdown && ev.Done
 	}
 	e.logLocked(ev)
+	if e.history != nil {
+		e.history.began(&ev)
+	}
 }
 
 // returned logs that a call has returned.
@@ -272,6 +275,9 @@ func (e *Env) returned(ev model.PromiseEvent, c *genCall) {
 	}
 	if c.kind == model.PromiseReopen {
 		e.closing, e.forced = false, false
+	}
+	if e.history != nil {
+		e.history.returned(&ev, c)
 	}
 	e.logLocked(ev)
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/poolproof/poolproof/linearize/recorded"
 	"github.com/poolproof/poolproof/model"
 )
 
@@ -69,11 +70,11 @@ func (v *genVerifier) checkRaces(t *testing.T) {
 	started := time.Now()
 	target := v.target
 	target.RealTime, target.Patience = true, min(v.target.patience(), racePatience)
-	clock := v.reals.next(target.Name)
+	clock, keeper := v.reals.next(target.Name), recorded.NewKeeper(t)
 	var total genTraffic
 	var found string
 	ran, asked := raceRounds(t, func(seed uint64) (int, bool) {
-		r, broken := newRace(&target, clock, seed)
+		r, broken := newRace(&target, clock, keeper, seed)
 		did := r.counted()
 		total.add(did)
 		if broken != nil {
@@ -121,10 +122,11 @@ func (v *genVerifier) leftRacing(clock *genReal, patience time.Duration) string 
 }
 
 // newRace does one run and returns what it found.
-func newRace(target *Target, clock *genReal, seed uint64) (r *raceRun, broken *model.PromiseViolation) {
+func newRace(target *Target, clock *genReal, keeper *recorded.Keeper, seed uint64) (r *raceRun, broken *model.PromiseViolation) {
 	pprof.SetGoroutineLabels(clock.labels) // what the pool starts has them, too
 	defer pprof.SetGoroutineLabels(context.Background())
 	r = newRaceRun(target, clock, seed)
+	r.record(seed, false)
 	if broken = r.open(); broken == nil {
 		broken = r.play()
 	}
@@ -133,6 +135,9 @@ func newRace(target *Target, clock *genReal, seed uint64) (r *raceRun, broken *m
 	}
 	if broken == nil {
 		broken = r.wind()
+	}
+	if history := r.recorded(); broken == nil {
+		broken = historyViolation(keeper, history)
 	}
 	return r, broken
 }
