@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/poolproof/poolproof/linearize/recorded"
 	"github.com/poolproof/poolproof/model"
 	"github.com/poolproof/poolproof/pool"
 )
@@ -35,6 +36,7 @@ type PoolTarget struct {
 	choices *fullChooser
 	draws   *schedDrawer
 	able    *schedAbilities
+	keeper  *recorded.Keeper // of Scheduled
 }
 
 // VerifyPool holds a pool to I1 to I18 with the fuller machine, in subtests:

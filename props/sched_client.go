@@ -119,6 +119,7 @@ func (r *schedRun) called(c *schedClient, op schedOp, form model.Op) context.Con
 	call := len(r.log.calls)
 	c.call, c.cancel, c.ended = call, cancel, false
 	r.enterLocked(schedEntry{kind: schedCalled, call: call - 1})
+	r.history.called(&r.log.calls[call-1], len(r.books.workers))
 	if op.ends == schedEndsBefore {
 		c.ended = true
 	}
@@ -167,6 +168,7 @@ func (r *schedRun) returned(c *schedClient, fill func(*schedCall)) {
 	call := &r.log.calls[c.call-1]
 	fill(call)
 	call.aborted = false
+	r.history.returned(call)
 	r.enterLocked(schedEntry{kind: schedReturned, call: c.call - 1})
 	if c.cancel != nil && !c.ended {
 		defer c.cancel(nil) // it belongs to nobody any more

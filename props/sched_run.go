@@ -25,6 +25,7 @@ type schedRun struct {
 
 	// guarded by fullFactory.mu
 	log     schedLog
+	history *schedHistory
 	clients []schedClient
 	running []schedRunning      // hooks
 	nth     [schedHookKinds]int // hooks called so far
@@ -90,6 +91,7 @@ func newSchedRun(target *PoolTarget, program *schedProgram) *schedRun {
 	for i := range r.clients {
 		r.clients[i].number = model.Client(i + 1)
 	}
+	r.history = newSchedHistory(r)
 	r.loose = r.hook
 	r.met = func() {}
 	return r
@@ -106,7 +108,7 @@ func (r *schedRun) open() error {
 		cfg.SessionEnded = r.sessionEnded
 	}
 	if r.program.observed {
-		cfg.Observer = func(pool.Event) {}
+		cfg.Observer = r.history.observe
 	}
 	r.books.most = cfg.MaxSize
 	r.began = time.Now()

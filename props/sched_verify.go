@@ -13,6 +13,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/poolproof/poolproof/linearize/recorded"
 	"github.com/poolproof/poolproof/model"
 	"github.com/poolproof/poolproof/sched"
 )
@@ -44,6 +45,9 @@ func (t *PoolTarget) schedTest(tt *testing.T, program *schedProgram, options sch
 	switch finding := f.result.Finding; {
 	case finding == nil:
 		f.err = f.run.log.judge(program.cfg)
+		if f.err == nil {
+			f.err = f.run.history.verify(t.keeper)
+		}
 		if f.err == nil && left {
 			f.err = errors.New("I13: goroutines remain")
 		}
@@ -175,6 +179,7 @@ func (t schedTraffic) enough(tt testing.TB) {
 func (t *PoolTarget) verifyScheduled(tt *testing.T) {
 	tt.Helper()
 	begin := time.Now()
+	t.keeper = recorded.NewKeeper(tt)
 	found, traffic, seed := t.searchSchedules(tt, tt)
 	if t.Report != nil {
 		defer func() {
@@ -235,10 +240,15 @@ func (f *schedFound) report(t *PoolTarget) string {
 	if t.able != nil && t.able.points {
 		command = "go run ./cmd/poolproof test -instrument ./pool ./props -- -run TestSchedules"
 	}
-	return fmt.Sprintf("%s breaks %v\n\n%s\nscript (%d lines, %d preemptions):\n%s\n"+
+	var unsound *recorded.Failure
+	files := ""
+	if errors.As(f.err, &unsound) && t.keeper != nil {
+		files = t.keeper.Keep(unsound)
+	}
+	return fmt.Sprintf("%s breaks %v\n%s\n%s\nscript (%d lines, %d preemptions):\n%s\n"+
 		"To replay it, pass the script to props.ReplayScheduled; in this repository, save it in testdata/schedules and run\n"+
 		"\t%s\n\n%v",
-		t.Name, f.err, f.run.log.columns(f.script.program.cfg.Clients), f.script.program.length(), f.result.Preemptions,
+		t.Name, f.err, files, f.run.log.columns(f.script.program.cfg.Clients), f.script.program.length(), f.result.Preemptions,
 		&f.script, command, f.result.Trace)
 }
 
