@@ -81,7 +81,7 @@ func (h *schedHistory) returned(call *schedCall) {
 		a = linearize.Answer{Outcome: linearize.Granted, Worker: uint64(call.worker), Token: call.token, Fresh: call.fresh}
 		h.blind = h.blind || call.blind
 	case call.acquires():
-		a.Outcome = schedOutcomes()[call.reason]
+		a.Outcome = schedOutcome(call.reason)
 	case call.closed:
 		a.Outcome = linearize.Failed
 	}
@@ -90,13 +90,27 @@ func (h *schedHistory) returned(call *schedCall) {
 	}
 }
 
-func schedOutcomes() map[model.Reason]linearize.Outcome {
-	return map[model.Reason]linearize.Outcome{
-		model.ReasonNone: linearize.Failed, model.ReasonCancelled: linearize.Cancelled, model.ReasonClosed: linearize.Closed,
-		model.ReasonLost: linearize.SessionLost, model.ReasonLimit: linearize.SessionLimit,
-		model.ReasonStartFailed: linearize.StartFailed, model.ReasonSaturated: linearize.Saturated,
-		model.ReasonNotAvailable: linearize.Refused, model.ReasonTimeout: linearize.TimedOut,
+// schedOutcome is the outcome of a refusal.
+func schedOutcome(reason model.Reason) linearize.Outcome {
+	switch reason {
+	case model.ReasonCancelled:
+		return linearize.Cancelled
+	case model.ReasonClosed:
+		return linearize.Closed
+	case model.ReasonLost:
+		return linearize.SessionLost
+	case model.ReasonLimit:
+		return linearize.SessionLimit
+	case model.ReasonStartFailed:
+		return linearize.StartFailed
+	case model.ReasonSaturated:
+		return linearize.Saturated
+	case model.ReasonNotAvailable:
+		return linearize.Refused
+	case model.ReasonTimeout:
+		return linearize.TimedOut
 	}
+	return linearize.Failed
 }
 
 // verify judges the history of a run that is over; a nil keeper writes no file.
@@ -106,7 +120,7 @@ func (h *schedHistory) verify(keeper *recorded.Keeper) error {
 		history.Head.Config.Fresh = false
 	}
 	if keeper != nil {
-		if f := keeper.Judge(history); f != nil {
+		if f := keeper.Sift(history); f != nil {
 			return f
 		}
 		return nil
