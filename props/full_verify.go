@@ -47,16 +47,17 @@ type PoolTarget struct {
 //   - Accounting: clients that run freely, and slow, failing and panicking hooks, judged
 //     by the factory's books. Not in real time.
 //   - Scheduled: clients, hooks and the moments at which contexts end are interleaved as a
-//     drawn schedule says; some order of what was done must fit the model. Not in real time.
+//     drawn schedule says; some order of what was done must fit the model, and the history
+//     with what the Observer was told must be sound. Not in real time.
 //   - Race: real goroutines by the clock on the wall, judged by the factory's books, the
-//     race detector under -race, and the rules of affinity. Not with a backend that cannot
+//     race detector under -race, and its history. Not with a backend that cannot
 //     live in a bubble. It takes a second; if -rapid.checks is given,
 //     ten calls are a check.
 //
 // -rapid.checks and -rapid.steps set how much is done; a subtest that executed fewer
 // checks than asked for fails.
 func VerifyPool(t *testing.T, target PoolTarget) {
-	t.Logf("%s: the fuller machine. Not checked: what Observer and Logger are told, and jitter", target.Name)
+	t.Logf("%s: the fuller machine. Not checked: what the Logger is told, and jitter", target.Name)
 	for _, property := range fullProperties() {
 		if target.RealTime && !property.realTime {
 			continue
