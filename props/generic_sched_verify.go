@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/poolproof/poolproof/linearize/recorded"
 	"github.com/poolproof/poolproof/model"
 	"github.com/poolproof/poolproof/sched"
 )
@@ -41,6 +42,7 @@ func (v *genVerifier) schedule(t *testing.T, play genPlay, options sched.Options
 	p, hung := genInBubble(t, v.hang, func() {
 		result = sched.Run(options, func(s *sched.Scheduler) error {
 			r := newGenRun(&v.target, genScheduled{s})
+			r.record(0, true)
 			r.tasks = &genTasks{s: s, queues: make([]genQueue, len(r.clients))}
 			opened.Store(r)
 			if calm, ok := options.Strategy.(*genCalm); ok {
@@ -63,6 +65,12 @@ func (v *genVerifier) schedule(t *testing.T, play genPlay, options sched.Options
 		panic(p)
 	}
 	f := v.schedFinding(r, broken, result, p)
+	if history := r.recorded(); f == nil {
+		if broken := siftViolation(v.keeper, history); broken != nil {
+			f = r.found(broken)
+			f.scheduled, f.result, f.instrumented, f.schedule = true, result, v.instrumented, result.Schedule
+		}
+	}
 	return f, r.traffic, result
 }
 
@@ -186,6 +194,7 @@ const genScheduledName = "Scheduled"
 func (v *genVerifier) checkSchedules(t *testing.T) {
 	t.Helper()
 	started := time.Now()
+	v.keeper = recorded.NewKeeper(t)
 	found, total := v.searchSchedules(t)
 	if found != nil && found.unfit {
 		if found = v.fitting(t, found); found == nil {

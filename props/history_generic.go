@@ -1,6 +1,8 @@
 package props
 
 import (
+	"cmp"
+	"context"
 	"strings"
 
 	"github.com/poolproof/poolproof/linearize"
@@ -49,6 +51,21 @@ func historyViolation(keeper *recorded.Keeper, h *linearize.History) *model.Prom
 	}
 	rule, text, _ := strings.Cut(f.Error(), ": ")
 	return &model.PromiseViolation{Rule: rule, Text: text + "\n" + keeper.Keep(f)}
+}
+
+// siftViolation judges one of many short histories; without a keeper no file is written.
+func siftViolation(keeper *recorded.Keeper, h *linearize.History) *model.PromiseViolation {
+	if keeper != nil && keeper.Sift(h) == nil {
+		return nil
+	}
+	if keeper != nil {
+		return historyViolation(keeper, h)
+	}
+	v := linearize.Judge(context.Background(), h, linearize.Budget{})
+	if v.Result == linearize.Ok {
+		return nil
+	}
+	return &model.PromiseViolation{Rule: cmp.Or(v.Rule, "unknown"), Text: "the history shows: " + v.Text}
 }
 
 // historyKind returns the call as a history knows it, if it does.

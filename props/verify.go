@@ -18,6 +18,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/poolproof/poolproof/linearize/recorded"
 	"github.com/poolproof/poolproof/model"
 	"github.com/poolproof/poolproof/sched"
 )
@@ -101,6 +102,7 @@ type genVerifier struct {
 
 	instrumented bool // the pool has points of its own
 	watchdog     *sched.Watchdog
+	keeper       *recorded.Keeper // of Scheduled; nil: nothing is written
 	hangs        genHangs
 }
 

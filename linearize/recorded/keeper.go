@@ -23,8 +23,7 @@ type Keeper struct {
 	dir  string
 	file *os.File
 	w    *bufio.Writer
-	n    int // failures drawn
-	err  error
+	kept bool // a failure has been drawn
 }
 
 // NewKeeper returns a Keeper whose files are in a folder of their own, which is made for the
@@ -82,7 +81,7 @@ func (k *Keeper) clear() {
 		k.t.Errorf("recorded: %v", err)
 	}
 	k.file = nil
-	if k.n == 0 && strings.HasPrefix(filepath.Base(k.dir), "poolproof-history-") {
+	if !k.kept && strings.HasPrefix(filepath.Base(k.dir), "poolproof-history-") {
 		_ = os.Remove(k.dir) // it is not empty if what holds it belongs to somebody else
 	}
 }
@@ -142,14 +141,12 @@ func (k *Keeper) Sift(h *linearize.History) *Failure {
 }
 
 // Keep writes the history of a failure to a file that stays, with its page and porcupine's
-// beside it, and returns what a message should say of it: the names of the files, and the
+// beside it, over the one before, and returns what a message should say of it: the names of the files, and the
 // command that judges it again.
 func (k *Keeper) Keep(f *Failure) string {
 	err := k.open()
 	name := filepath.Join(k.dir, "failure.jsonl")
-	if k.n++; k.n > 1 {
-		name = filepath.Join(k.dir, fmt.Sprintf("failure-%d.jsonl", k.n))
-	}
+	k.kept = true
 	if err == nil {
 		err = linearize.WriteFile(name, f.History)
 	}
