@@ -46,7 +46,7 @@ func TestVerifyPoolRace(t *testing.T) {
 	for name, c := range raced() {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.Command(exe, "-test.run=^TestInChildRaced$/^Race$", "-rapid.checks=10000", "-rapid.seed=1")
-			cmd.Env = append(os.Environ(), racedEnv+"="+name)
+			cmd.Env = append(os.Environ(), racedEnv+"="+name, "TMPDIR="+t.TempDir())
 			out, err := cmd.CombinedOutput()
 			if err == nil || !strings.Contains(string(out), c.want) {
 				t.Errorf("got %v, want a failure with %q\n%s", err, c.want, out)
