@@ -23,6 +23,23 @@ type changePlace struct {
 
 const firstChanges = 64
 
+// reset empties the log. Nobody may be adding to it.
+func (l *changeLog) reset() {
+	n := l.taken.Load()
+	for k := range l.chunks {
+		chunk := l.chunks[k].Load()
+		switch {
+		case chunk == nil:
+		case k == 0:
+			clear((*chunk)[:min(n, firstChanges)])
+		default:
+			l.chunks[k].Store(nil)
+		}
+	}
+	l.taken.Store(0)
+	l.sealed.Store(false)
+}
+
 // add appends c, unless the log is sealed.
 func (l *changeLog) add(c Change) {
 	if l.sealed.Load() {

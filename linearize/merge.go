@@ -12,33 +12,30 @@ func (r *Recorder) merge() []Op {
 		total += int(c.count)
 	}
 	ops := make([]Op, 0, total)
-	leases := make([][]Lease, len(r.clients)) // of each client's entries, those that they end
-	places := make([][]int32, len(r.clients)) // and where they come in ops
+	leases := make([]Lease, 0, total) // of the entries, client after client, those that they end
+	places := make([]int32, total)    // and where they come in ops
+	first := make([]int, len(r.clients))
 	for i, c := range r.clients {
-		names := make([]string, len(c.names)+1)
-		for name, n := range c.names {
-			names[n] = name
-		}
-		places[i] = make([]int32, 0, c.count)
+		first[i] = len(leases)
 		for _, chunk := range c.chunks {
 			for k := range chunk {
-				o, lease := chunk[k].op(names)
-				o.Client, o.ID = i+1, len(leases[i])
-				ops, leases[i], places[i] = append(ops, o), append(leases[i], lease), append(places[i], 0)
+				o, lease := chunk[k].op(c.listed)
+				o.Client, o.ID = i+1, len(leases)
+				ops, leases = append(ops, o), append(leases, lease)
 			}
 		}
 	}
 	slices.SortStableFunc(ops, func(a, b Op) int { return cmp.Compare(a.Call, b.Call) })
 	for i := range ops {
-		places[ops[i].Client-1][ops[i].ID] = int32(i)
+		places[ops[i].ID] = int32(i)
 	}
 	for i := range ops {
 		o := &ops[i]
-		lease := leases[o.Client-1][o.ID]
+		lease := leases[o.ID]
 		o.ID = i + 1
-		if client, n := lease>>32, lease&(1<<32-1); o.Frees() && client > 0 && int(client) <= len(places) && n > 0 {
-			granted := &ops[places[client-1][n-1]]
-			o.Lease, o.Worker, o.Token = int(places[client-1][n-1])+1, granted.Worker, granted.Token
+		if client, n := lease>>32, lease&(1<<32-1); o.Frees() && client > 0 && int(client) <= len(first) && n > 0 {
+			at := places[first[client-1]+int(n)-1]
+			o.Lease, o.Worker, o.Token = int(at)+1, ops[at].Worker, ops[at].Token
 		}
 	}
 	return ops
@@ -47,8 +44,11 @@ func (r *Recorder) merge() []Op {
 // op returns what an entry took down, without client and lease, and the lease.
 func (e *entry) op(names []string) (Op, Lease) {
 	o := Op{
-		Kind: e.kind, Outcome: e.outcome, Fresh: e.fresh, Ended: e.ended, Session: names[e.session],
+		Kind: e.kind, Outcome: e.outcome, Fresh: e.fresh, Ended: e.ended, 
 		Call: e.call, Return: e.back, Parked: e.parked, Worker: e.worker, Token: e.token, Seq: e.seq,
+	}
+	if e.session > 0 {
+		o.Session = names[e.session]
 	}
 	switch e.kind {
 	case Release, Discard:

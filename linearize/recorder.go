@@ -41,6 +41,24 @@ func NewRecorder(cfg RecorderConfig) *Recorder {
 	return r
 }
 
+// Reset makes the Recorder what NewRecorder returns, in the memory that it has: its former
+// clients are no more to be used, and those of the new recording may be the same ones. It
+// is for many short recordings, one after the other. Nobody may use the Recorder or its
+// clients meanwhile; the History that was made stays as it is.
+func (r *Recorder) Reset(cfg RecorderConfig) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.head, r.epoch, r.last = cfg.Head, time.Now(), nil
+	if cfg.Ordered {
+		r.last = new(atomic.Int64)
+	}
+	r.changes.reset()
+	for _, c := range r.clients {
+		c.reset()
+	}
+	r.clients, r.faults = r.clients[:0], nil
+}
+
 // now returns a stamp. The first is at least 1: zero stands for none.
 func (r *Recorder) now() time.Duration {
 	at := time.Since(r.epoch)
@@ -89,9 +107,24 @@ type Client struct {
 	open   *entry // the call under way
 	count  uint64
 
-	names map[string]uint32 // sessions, by number
-	name  string            // the last one
-	last  uint32            // its number
+	names  map[string]uint32 // numbers of sessions
+	listed []string          // and the names, by number; 0 is none
+	name   string            // the last one
+	last   uint32            // its number
+}
+
+// reset makes the client one that has called nothing. Its first chunk stays.
+func (c *Client) reset() {
+	c.open, c.count, c.name, c.last = nil, 0, "", 0
+	clear(c.names)
+	clear(c.listed)
+	c.listed = c.listed[:0]
+	if len(c.chunks) > 0 {
+		clear(c.chunks[0])
+		clear(c.chunks[1:])
+		c.chunks[0], c.chunks = c.chunks[0][:0], c.chunks[:1]
+	}
+	c.state.Store(clientQuiet)
 }
 
 const (
@@ -116,6 +149,12 @@ type entry struct {
 func (r *Recorder) Client() *Client {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if n := len(r.clients); n < cap(r.clients) {
+		if c := r.clients[: n+1][n]; c != nil { // of a recording before Reset
+			r.clients = r.clients[:n+1]
+			return c
+		}
+	}
 	c := &Client{r: r, number: uint64(len(r.clients)) + 1}
 	r.clients = append(r.clients, c)
 	return c
@@ -174,8 +213,12 @@ func (c *Client) session(name string) uint32 {
 		if c.names == nil {
 			c.names = make(map[string]uint32)
 		}
-		n = uint32(len(c.names)) + 1
+		if len(c.listed) == 0 {
+			c.listed = append(c.listed, "")
+		}
+		n = uint32(len(c.listed))
 		c.names[name] = n
+		c.listed = append(c.listed, name)
 	}
 	c.name, c.last = name, n
 	return n

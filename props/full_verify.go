@@ -37,6 +37,7 @@ type PoolTarget struct {
 	draws   *schedDrawer
 	able    *schedAbilities
 	keeper  *recorded.Keeper // of Scheduled
+	spare   *schedRun        // one that is over, whose memory the next one may have
 }
 
 // VerifyPool holds a pool to I1 to I18 with the fuller machine, in subtests:

@@ -19,18 +19,15 @@ type schedHistory struct {
 	blind    bool              // some grant was not told whether it is fresh
 }
 
-func newSchedHistory(r *schedRun) *schedHistory {
-	n := len(r.clients)
-	h := &schedHistory{
-		recorder: linearize.NewRecorder(linearize.RecorderConfig{
-			Head: linearize.Head{Pool: r.target.Name, Config: historyOf(r.program.cfg, fullTick)}, Ordered: true,
-		}),
-		clients: make([]*linearize.Client, n), taken: make([]linearize.Lease, n), known: make([]bool, n),
+// begin begins the history of a run.
+func (h *schedHistory) begin(r *schedRun) {
+	h.recorder.Reset(linearize.RecorderConfig{
+		Head: linearize.Head{Pool: r.target.Name, Config: historyOf(r.program.cfg, fullTick)}, Ordered: true,
+	})
+	h.clients, h.taken, h.known, h.blind = h.clients[:0], h.taken[:0], h.known[:0], false
+	for range r.clients {
+		h.clients, h.taken, h.known = append(h.clients, h.recorder.Client()), append(h.taken, 0), append(h.known, false)
 	}
-	for i := range h.clients {
-		h.clients[i] = h.recorder.Client()
-	}
-	return h
 }
 
 // called takes down that a call begins. Retiring a worker that the pool has not begun to

@@ -92,7 +92,11 @@ func (v *schedVerdict) Error() string {
 
 // judge returns why no order of the log's operations fits the model, nil if one does.
 func (l *schedLog) judge(cfg *model.Config) error {
-	j := &schedJudge{cfg: cfg, log: l, givenUp: make([]bool, len(l.calls)), begins: map[model.Event]int{}, todo: make([]schedWay, 0, schedFewWays)}
+	if l.judging == nil {
+		l.judging = &schedJudge{begins: map[model.Event]int{}, todo: make([]schedWay, 0, schedFewWays)}
+	}
+	j := l.judging
+	j.reset(cfg, l)
 	for i := range l.entries {
 		if e := &l.entries[i]; e.kind == schedHookBegan {
 			j.begins[e.hook]++
@@ -110,6 +114,16 @@ func (l *schedLog) judge(cfg *model.Config) error {
 		}
 	}
 	return nil
+}
+
+// reset forgets the log that was judged before.
+func (j *schedJudge) reset(cfg *model.Config, l *schedLog) {
+	clear(j.begins)
+	clear(j.givenUp)
+	*j = schedJudge{
+		cfg: cfg, log: l, begins: j.begins, givenUp: slices.Grow(j.givenUp[:0], len(l.calls))[:len(l.calls)],
+		ways: j.ways[:0], spare: j.spare[:0], todo: j.todo[:0], next: j.next[:0],
+	}
 }
 
 // entry goes on by one entry.

@@ -139,6 +139,7 @@ type schedLog struct {
 	calls   []schedCall
 	ticks   time.Duration // that have passed
 	timed   bool          // ticks count; without, time is none of the model's
+	judging *schedJudge   // the last one, whose memory the next one may have
 }
 
 // add appends an entry observed at that time since the run began.

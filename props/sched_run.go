@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/poolproof/poolproof/linearize"
 	"github.com/poolproof/poolproof/model"
 	"github.com/poolproof/poolproof/pool"
 	"github.com/poolproof/poolproof/sched"
@@ -83,15 +84,24 @@ func newSchedRun(target *PoolTarget, program *schedProgram) *schedRun {
 	if r.backend == nil {
 		r.backend = fullMemory{}
 	}
+	if old := target.spare; old != nil {
+		target.spare = nil
+		clear(old.running)
+		clear(old.log.entries)
+		r.log.entries, r.log.calls, r.log.judging = old.log.entries[:0], old.log.calls[:0], old.log.judging
+		r.running, r.history = old.running[:0], old.history
+	} else {
+		r.log.entries = make([]schedEntry, 0, 64)
+		r.log.calls = make([]schedCall, 0, 16)
+		r.running = make([]schedRunning, 0, 8)
+		r.history = &schedHistory{recorder: &linearize.Recorder{}}
+	}
 	r.log.timed = true
-	r.log.entries = make([]schedEntry, 0, 64)
-	r.log.calls = make([]schedCall, 0, 16)
-	r.running = make([]schedRunning, 0, 8)
 	r.clients = make([]schedClient, program.cfg.Clients)
 	for i := range r.clients {
 		r.clients[i].number = model.Client(i + 1)
 	}
-	r.history = newSchedHistory(r)
+	r.history.begin(r)
 	r.loose = r.hook
 	r.met = func() {}
 	return r

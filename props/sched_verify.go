@@ -226,6 +226,8 @@ func (t *PoolTarget) searchSchedules(tt *testing.T, tb rapid.TB) (found *schedFo
 		traffic.add(f)
 		if f.err != nil {
 			found = f
+		} else {
+			t.spare = f.run
 		}
 		if t.Report != nil {
 			t.Report.Progress("full", schedSubtest, traffic.checks, fullAsked())

@@ -3,6 +3,7 @@ package props
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/poolproof/poolproof/model"
 )
@@ -81,7 +82,7 @@ func (w *schedWay) answer(op model.Op) bool {
 
 // verdict says what is wrong with an entry that no way leads to.
 func (j *schedJudge) verdict(e *schedEntry) error {
-	v := &schedVerdict{ways: j.ways}
+	v := &schedVerdict{ways: slices.Clone(j.ways)}
 	if len(j.todo) >= schedMostWays {
 		v.rule, v.text = "unknown", fmt.Sprintf("more than %d ways in which the model could do this: no verdict", schedMostWays)
 		return v
