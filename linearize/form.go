@@ -4,7 +4,15 @@ import "fmt"
 
 // checkForm reports what makes a history unfit to be judged, which is its recorder's fault
 // and not the pool's, or nil.
-func checkForm(h *History) error {
+func checkForm(h *History) error { return new(form).check(h) }
+
+// form is what a check of the form remembers.
+type form struct {
+	busy  map[int]int // the last op of each client
+	ended map[int]int // by lease, the op that ended it
+}
+
+func (f *form) check(h *History) error {
 	c := &h.Head.Config
 	switch {
 	case c.Capacity < 0 || c.MaxWaiters < 0 || c.SessionTTL < 0 || c.Slack < 0:
@@ -12,8 +20,12 @@ func checkForm(h *History) error {
 	case c.Affinity > Prefer:
 		return fmt.Errorf("affinity %d is unknown", c.Affinity)
 	}
-	busy := map[int]int{} // the last op of each client
-	ended := map[int]int{}
+	if f.busy == nil {
+		f.busy, f.ended = map[int]int{}, map[int]int{}
+	}
+	busy, ended := f.busy, f.ended
+	clear(busy)
+	clear(ended)
 	for i := range h.Ops {
 		o := &h.Ops[i]
 		if i > 0 && (o.ID <= h.Ops[i-1].ID || o.Call < h.Ops[i-1].Call) {

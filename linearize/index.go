@@ -32,6 +32,8 @@ type index struct {
 	racing   []int32         // of each acquire: how many under way with it were cancelled, perhaps after a grant
 	parked   []int32         // ops known to have waited, by when that was known
 	place    map[int32]int32 // of those among parked
+
+	calls, returns []time.Duration // memory of findCrowds
 }
 
 // action is what a point does to the pool.
@@ -65,12 +67,27 @@ const none int32 = -1
 
 // newIndex prepares h, whose form has been checked.
 func newIndex(h *History) *index {
-	x := &index{
-		h: h, cfg: &h.Head.Config, worker: map[uint64]int32{}, session: map[string]int32{},
-		lease: make([]int32, len(h.Ops)), points: make([]point, 0, len(h.Ops)),
+	x := &index{}
+	x.prepare(h)
+	return x
+}
+
+// prepare makes x the index of h, whose form has been checked, in the memory that it has.
+func (x *index) prepare(h *History) {
+	if x.worker == nil {
+		x.worker, x.session, x.place = map[uint64]int32{}, map[string]int32{}, map[int32]int32{}
+	}
+	clear(x.worker)
+	clear(x.session)
+	clear(x.place)
+	*x = index{
+		h: h, cfg: &h.Head.Config, worker: x.worker, session: x.session, place: x.place,
+		workers: x.workers[:0], sessions: x.sessions[:0], mayEnd: x.mayEnd[:0], parked: x.parked[:0],
+		calls: x.calls[:0], returns: x.returns[:0],
+		lease: slices.Grow(x.lease[:0], len(h.Ops)), points: slices.Grow(x.points[:0], len(h.Ops)+1),
 	}
 	for i := range h.Ops {
-		x.lease[i] = none
+		x.lease = append(x.lease, none)
 		x.add(int32(i))
 	}
 	for i := range h.Changes {
@@ -82,7 +99,6 @@ func newIndex(h *History) *index {
 	x.findTouched()
 	x.findCrowds()
 	x.findRacing()
-	return x
 }
 
 func (x *index) workerOf(id uint64) int32 {
@@ -170,9 +186,8 @@ func (x *index) findEnds() {
 		unknown = 0
 	}
 	x.mayEndBy = unknown
-	x.mayEnd = make([]time.Duration, len(x.workers))
-	for i := range x.mayEnd {
-		x.mayEnd[i] = unknown
+	for range x.workers {
+		x.mayEnd = append(x.mayEnd, unknown)
 	}
 	since := func(w int32, at time.Duration) {
 		if w == none {
@@ -238,7 +253,7 @@ func (x *index) findTouched() {
 // findCrowds counts, for saturated ops, those that may have waited, and lists the ops that
 // are known to have waited.
 func (x *index) findCrowds() {
-	var calls, returns []time.Duration
+	calls, returns := x.calls, x.returns
 	saturated := false
 	for i := range x.h.Ops {
 		o := &x.h.Ops[i]
@@ -253,8 +268,8 @@ func (x *index) findCrowds() {
 			}
 		}
 	}
+	x.calls, x.returns = calls, returns
 	slices.SortFunc(x.parked, func(a, b int32) int { return cmp.Compare(x.h.Ops[a].Parked, x.h.Ops[b].Parked) })
-	x.place = make(map[int32]int32, len(x.parked))
 	for k, i := range x.parked {
 		x.place[i] = int32(k)
 	}

@@ -12,18 +12,36 @@ import (
 // The search ends with ctx and with the budget; the verdict is then Unknown, which is no
 // success. Judge may be called concurrently; it does not change h.
 func Judge(ctx context.Context, h *History, budget Budget) Verdict {
+	return new(Series).Judge(ctx, h, budget)
+}
+
+// Series judges histories one after the other, and keeps its memory from one to the next:
+// it is for thousands of short ones a second. The zero Series is ready. Its method must not
+// be called concurrently.
+type Series struct {
+	form  form
+	index index
+	steps []step // of the witness
+}
+
+// Judge is [Judge].
+func (s *Series) Judge(ctx context.Context, h *History, budget Budget) Verdict {
 	began := time.Now()
-	v := judge(ctx, h, budget)
+	v := s.judge(ctx, h, budget)
 	v.Spent.Elapsed = time.Since(began)
+	if v.Result != Ok {
+		*s = Series{} // a search that was cut off may still look at it
+	}
 	return v
 }
 
-func judge(ctx context.Context, h *History, budget Budget) Verdict {
-	if err := checkForm(h); err != nil {
+func (s *Series) judge(ctx context.Context, h *History, budget Budget) Verdict {
+	if err := s.form.check(h); err != nil {
 		return Verdict{Result: Unknown, Text: err.Error(), Judge: "form"}
 	}
-	x := newIndex(h)
-	witnessed, ok := x.byWitness()
+	x := &s.index
+	x.prepare(h)
+	witnessed, ok := s.byWitness()
 	if ok && witnessed.Result == Ok {
 		return witnessed
 	}

@@ -51,8 +51,10 @@ type orphan struct {
 }
 
 // byWitness judges the history; ok is false if its numbers do not say enough.
-func (x *index) byWitness() (v Verdict, ok bool) {
-	w := &witness{index: x, orphans: map[int32]orphan{}, queues: map[int32]*queue{}, asked: map[int32][]*point{}}
+func (s *Series) byWitness() (v Verdict, ok bool) {
+	x := &s.index
+	w := &witness{index: x, orphans: map[int32]orphan{}, queues: map[int32]*queue{}, asked: map[int32][]*point{}, steps: s.steps[:0]}
+	defer func() { s.steps = w.steps[:0] }()
 	for i := range x.points {
 		if p := &x.points[i]; p.do == doEndSession {
 			w.asked[p.s] = append(w.asked[p.s], p)

@@ -24,6 +24,8 @@ type Keeper struct {
 	file *os.File
 	w    *bufio.Writer
 	kept bool // a failure has been drawn
+
+	series linearize.Series // of Sift
 }
 
 // NewKeeper returns a Keeper whose files are in a folder of their own, which is made for the
@@ -132,7 +134,7 @@ func (k *Keeper) Sift(h *linearize.History) *Failure {
 			_ = k.write(h) // the panic goes on
 		}
 	}()
-	v := linearize.Judge(context.Background(), h, linearize.Budget{})
+	v := k.series.Judge(context.Background(), h, linearize.Budget{})
 	sifted = true
 	if v.Result == linearize.Ok {
 		return nil
