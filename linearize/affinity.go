@@ -55,7 +55,7 @@ func (x *index) bySession() *Verdict {
 		}
 		for _, t := range c.told {
 			p := &x.points[t]
-			if lost := len(c.grants) > 0 && x.points[c.grants[0]].lo <= p.hi && x.cfg.Affinity == Strict; lost || p.hi >= c.unsure {
+			if lost := len(c.grants) > 0 && x.points[c.grants[0]].lo <= p.hi && x.cfg.Affinity == Strict; lost || p.hi >= min(c.unsure, x.gaveUp[i]) {
 				continue
 			}
 			v := x.illegal("affinity", nil, p, broken(whyNotLost, none))

@@ -24,6 +24,7 @@ type index struct {
 	points []point
 	lease  []int32 // of each op that frees: the op whose lease it ends; else -1
 
+	gaveUp   []time.Duration // of each session: since when a call of it that gave up may have had a worker
 	mayEnd   []time.Duration // of each worker: since when there is a reason for its end
 	mayEndBy time.Duration   // the same for all workers
 	exact    bool            // the ends of workers are reported, at their places in the order
@@ -82,7 +83,7 @@ func (x *index) prepare(h *History) {
 	clear(x.place)
 	*x = index{
 		h: h, cfg: &h.Head.Config, worker: x.worker, session: x.session, place: x.place,
-		workers: x.workers[:0], sessions: x.sessions[:0], mayEnd: x.mayEnd[:0], parked: x.parked[:0],
+		workers: x.workers[:0], sessions: x.sessions[:0], mayEnd: x.mayEnd[:0], gaveUp: x.gaveUp[:0], parked: x.parked[:0],
 		calls: x.calls[:0], returns: x.returns[:0],
 		lease: slices.Grow(x.lease[:0], len(h.Ops)), points: slices.Grow(x.points[:0], len(h.Ops)+1),
 	}
@@ -99,6 +100,19 @@ func (x *index) prepare(h *History) {
 	x.findTouched()
 	x.findCrowds()
 	x.findRacing()
+	x.findGivenUp()
+}
+
+// findGivenUp finds out since when each session may have been bound by a call that gave up.
+func (x *index) findGivenUp() {
+	for range x.sessions {
+		x.gaveUp = append(x.gaveUp, forever)
+	}
+	for i := range x.points {
+		if p := &x.points[i]; p.do == doTurnAway && p.s != none && x.h.Ops[p.op].Outcome == Cancelled {
+			x.gaveUp[p.s] = min(x.gaveUp[p.s], p.lo)
+		}
+	}
 }
 
 func (x *index) workerOf(id uint64) int32 {

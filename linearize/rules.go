@@ -340,6 +340,7 @@ func (x *index) free(st *state, p *point) {
 	w := &st.workers[p.w]
 	w.holder = 0
 	st.held--
+	lost := w.dead // its session's time has run since then
 	if o.Kind == Discard {
 		st.end(p.w, p.op)
 	}
@@ -351,7 +352,7 @@ func (x *index) free(st *state, p *point) {
 		if s.rested = p.hi; o.Outcome == NoAnswer {
 			s.rested = forever
 		}
-		if s.worker-1 == p.w {
+		if s.worker-1 == p.w && !lost {
 			s.used = o.Call
 		}
 	}
@@ -404,8 +405,8 @@ func (x *index) refusedLost(st *state, p *point) breach {
 	}
 	s := &st.sessions[p.s]
 	switch {
-	case s.unsure || s.lost:
-		return breach{}
+	case s.unsure || s.lost, s.worker == 0 && x.gaveUp[p.s] <= x.h.Ops[p.op].Return:
+		return breach{} // one that gave up may have had a worker for a moment, which is gone
 	case s.worker == 0:
 		return broken(whyNotLost, none)
 	case !st.workers[s.worker-1].dead && !x.ends(s.worker-1, x.h.Ops[p.op].Return):
