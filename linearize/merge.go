@@ -44,7 +44,7 @@ func (r *Recorder) merge() []Op {
 // op returns what an entry took down, without client and lease, and the lease.
 func (e *entry) op(names []string) (Op, Lease) {
 	o := Op{
-		Kind: e.kind, Outcome: e.outcome, Fresh: e.fresh, Ended: e.ended, 
+		Kind: e.kind, Outcome: e.outcome, Fresh: e.fresh, Ended: e.ended,
 		Call: e.call, Return: e.back, Parked: e.parked, Worker: e.worker, Token: e.token, Seq: e.seq,
 	}
 	if e.session > 0 {

@@ -150,7 +150,7 @@ func (r *Recorder) Client() *Client {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if n := len(r.clients); n < cap(r.clients) {
-		if c := r.clients[: n+1][n]; c != nil { // of a recording before Reset
+		if c := r.clients[:n+1][n]; c != nil { // of a recording before Reset
 			r.clients = r.clients[:n+1]
 			return c
 		}

@@ -3,6 +3,7 @@ package props
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -37,6 +38,9 @@ func VerifyAffinity(t *testing.T, target PoolTarget) {
 func (t *PoolTarget) verifySessions(tt *testing.T, mode model.Affinity) {
 	tt.Helper()
 	keeper := recorded.NewKeeper(tt)
+	if f := flag.Lookup("rapid.seed"); f != nil && f.Value.String() != "0" {
+		keeper.Replay = historyReplay(tt, f.Value.String())
+	}
 	var did affinityTraffic
 	var found error
 	checks := 0

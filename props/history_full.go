@@ -1,6 +1,9 @@
 package props
 
 import (
+	"fmt"
+	"strings"
+	"testing"
 	"time"
 
 	"github.com/poolproof/poolproof/linearize"
@@ -22,6 +25,12 @@ func historyOf(cfg *model.Config, tick time.Duration) linearize.Config {
 		c.SessionTTL, c.Slack = time.Duration(cfg.SessionTTL)*tick-historyDrift, 2*historyDrift
 	}
 	return c
+}
+
+// historyReplay is the command that does again what a test did from that seed.
+func historyReplay(t testing.TB, seed string) string {
+	name := "^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$"
+	return fmt.Sprintf("go test -run '%s' -rapid.seed=%s -rapid.checks=%d", name, seed, fullAsked())
 }
 
 // historyOutcome is the outcome of an acquire that returned err.

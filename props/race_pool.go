@@ -22,7 +22,7 @@ func (t *PoolTarget) verifyRaces(tt *testing.T) {
 	clock, keeper := reals.next(t.Name), recorded.NewKeeper(tt)
 	runs, calls, grants := 0, 0, 0
 	var found error
-	ran, asked := raceRounds(tt, func(seed uint64) (int, bool) {
+	ran, asked := raceRounds(tt, keeper, func(seed uint64) (int, bool) {
 		var r *raceFull
 		if r, found = t.race(tt, clock, keeper, seed); found != nil {
 			return 0, false

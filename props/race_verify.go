@@ -41,10 +41,11 @@ const raceCalls = 10
 // raceRounds calls round, which returns how many calls it made and whether to go on, until
 // as many checks were done as were asked for, or for a while if their number was not given
 // by hand. The seeds of the rounds follow from one.
-func raceRounds(t *testing.T, round func(seed uint64) (calls int, ok bool)) (done, asked int) {
+func raceRounds(t *testing.T, keeper *recorded.Keeper, round func(seed uint64) (calls int, ok bool)) (done, asked int) {
 	t.Helper()
 	seed := raceSeed()
 	rng := rand.New(rand.NewPCG(seed, 0))
+	keeper.Replay = historyReplay(t, strconv.FormatUint(seed, 10))
 	asked = genAsked()
 	given := genGiven("rapid.checks", "RAPID_CHECKS")
 	t.Logf("seed %d; to do the same operations again: -rapid.seed=%d", seed, seed)
@@ -73,7 +74,7 @@ func (v *genVerifier) checkRaces(t *testing.T) {
 	clock, keeper := v.reals.next(target.Name), recorded.NewKeeper(t)
 	var total genTraffic
 	var found string
-	ran, asked := raceRounds(t, func(seed uint64) (int, bool) {
+	ran, asked := raceRounds(t, keeper, func(seed uint64) (int, bool) {
 		r, broken := newRace(&target, clock, keeper, seed)
 		did := r.counted()
 		total.add(did)

@@ -214,6 +214,9 @@ func (t *PoolTarget) searchSchedules(tt *testing.T, tb rapid.TB) (found *schedFo
 		seed = strconv.FormatUint(rand.Uint64()>>1|1, 10)
 	}
 	defer fullSetFlags(map[string]string{"rapid.seed": seed})()
+	if t.keeper != nil {
+		t.keeper.Replay = historyReplay(tt, seed)
+	}
 	// One task runs at a time: more processors only pass it to and fro.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	rapid.Check(tb, func(rt *rapid.T) {

@@ -39,7 +39,7 @@ type stage struct {
 func newStage(t *testing.T, s *story) *stage {
 	t.Helper()
 	s.pool.Start = func(_ context.Context, id pool.WorkerID) (int, error) {
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Duration(id) * 100 * time.Microsecond) // so that they become idle in that order
 		return int(id), nil
 	}
 	p, err := broken.New(s.pool, s.fault)

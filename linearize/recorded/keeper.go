@@ -2,6 +2,7 @@ package recorded
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -9,7 +10,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/poolproof/poolproof/linearize"
 	"github.com/poolproof/poolproof/linearize/picture"
@@ -19,13 +22,18 @@ import (
 // judged; the next one takes its place, and nothing is left of them if the test passes. A
 // Keeper is for one goroutine.
 type Keeper struct {
+	// Replay is the command that repeats the run, for histories whose head has none.
+	Replay string
+
 	t    testing.TB
 	dir  string
 	file *os.File
 	w    *bufio.Writer
 	kept bool // a failure has been drawn
 
-	series linearize.Series // of Sift
+	budget  linearize.Budget // of Judge; tests set it
+	series  linearize.Series // of Sift
+	writing sync.Mutex       // held by write
 }
 
 // NewKeeper returns a Keeper whose files are in a folder of their own, which is made for the
@@ -75,6 +83,8 @@ func (k *Keeper) open() error {
 
 // clear removes the file of the last history, and the folder if nothing is in it.
 func (k *Keeper) clear() {
+	k.writing.Lock() // a late one may be under way
+	defer k.writing.Unlock()
 	if k.file == nil {
 		return
 	}
@@ -90,6 +100,8 @@ func (k *Keeper) clear() {
 
 // write writes a history over the one before.
 func (k *Keeper) write(h *linearize.History) error {
+	k.writing.Lock()
+	defer k.writing.Unlock()
 	if err := k.open(); err != nil {
 		return err
 	}
@@ -116,31 +128,48 @@ func (c *counter) Write(p []byte) (int, error) {
 // Judge writes h to the file and judges it. It returns nil if the verdict is Ok, and else a
 // *Failure, whose text begins with the rule that is broken, or with "unknown".
 func (k *Keeper) Judge(h *linearize.History) *Failure {
+	k.head(h)
 	written := k.write(h)
-	v := linearize.Judge(context.Background(), h, linearize.Budget{})
+	v := linearize.Judge(context.Background(), h, k.budget)
 	if written == nil && v.Result == linearize.Ok {
 		return nil
 	}
 	return &Failure{History: h, Verdict: v, written: written}
 }
 
-// Sift is Judge for those with thousands of short histories a second: only one that is not
-// Ok at first sight, or at which the judge panics, is written, and then judged by what was
-// written about.
-func (k *Keeper) Sift(h *linearize.History) *Failure {
+// head fills in what the history's recorder did not know.
+func (k *Keeper) head(h *linearize.History) {
+	h.Head.Replay = cmp.Or(h.Head.Replay, k.Replay)
+}
+
+// sluggish is how long a history may be judged by Sift before it is written.
+const sluggish = 2 * time.Second
+
+// Sift is Judge for those with thousands of short histories a second. It writes a history
+// only if it is not Ok at first sight, if it is judged for two seconds, in case that never
+// ends, or if the judge panics.
+func (k *Keeper) Sift(h *linearize.History) *Failure { return k.sift(h, k.series.Judge, sluggish) }
+
+func (k *Keeper) sift(h *linearize.History, judge judge, sluggish time.Duration) *Failure {
+	k.head(h)
+	late := time.AfterFunc(sluggish, func() { _ = k.write(h) }) // what it could not write, Judge says
 	sifted := false
 	defer func() {
+		late.Stop()
 		if !sifted {
 			_ = k.write(h) // the panic goes on
 		}
 	}()
-	v := k.series.Judge(context.Background(), h, linearize.Budget{})
+	v := judge(context.Background(), h, linearize.Budget{})
 	sifted = true
 	if v.Result == linearize.Ok {
 		return nil
 	}
 	return k.Judge(h)
 }
+
+// judge is linearize.Judge.
+type judge func(context.Context, *linearize.History, linearize.Budget) linearize.Verdict
 
 // Keep writes the history of a failure to a file that stays, with its page and porcupine's
 // beside it, over the one before, and returns what a message should say of it: the names of the files, and the

@@ -3,6 +3,7 @@ package recorded
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,6 +24,7 @@ type Pool[T any] struct {
 type calls struct {
 	recorder *linearize.Recorder
 	keeper   *Keeper
+	judge    func(*linearize.History) *Failure
 
 	mu     sync.Mutex
 	idle   []*linearize.Client // guarded by mu
@@ -36,11 +38,29 @@ type calls struct {
 // unknown verdict is not. Everything that changes the pool must go through the Pool.
 func Open[T any](t testing.TB, cfg pool.Config[T], open func(pool.Config[T]) (*pool.Pool[T], error)) (*Pool[T], error) {
 	t.Helper()
+	p, err := OpenWith(NewKeeper(t), t.Name(), cfg, open)
+	if err != nil {
+		return nil, err
+	}
+	p.judge = p.keeper.Judge
+	t.Cleanup(func() {
+		if p.mayJudge() {
+			if err := p.Judge(); err != nil {
+				t.Errorf("%v", err)
+			}
+		}
+	})
+	return p, nil
+}
+
+// OpenWith is Open for those who open many pools in one test: nothing happens when it ends,
+// they call Judge, and a history is written as Keeper.Sift does.
+func OpenWith[T any](k *Keeper, name string, cfg pool.Config[T], open func(pool.Config[T]) (*pool.Pool[T], error)) (*Pool[T], error) {
 	p := &Pool[T]{calls: calls{
 		// Time stands still in a bubble, and a process takes so long that a shared counter
 		// costs nothing.
-		recorder: linearize.NewRecorder(linearize.RecorderConfig{Head: head(t.Name(), &cfg), Ordered: true}),
-		keeper:   NewKeeper(t),
+		recorder: linearize.NewRecorder(linearize.RecorderConfig{Head: head(name, &cfg), Ordered: true}),
+		keeper:   k, judge: k.Sift,
 	}}
 	told, observe := cfg.Observer, p.recorder.Observe
 	cfg.Observer = func(e pool.Event) {
@@ -56,13 +76,6 @@ func Open[T any](t testing.TB, cfg pool.Config[T], open func(pool.Config[T]) (*p
 	if p.Pool == nil {
 		return nil, errNoPool
 	}
-	t.Cleanup(func() {
-		if p.mayJudge() {
-			if err := p.Judge(); err != nil {
-				t.Errorf("%v", err)
-			}
-		}
-	})
 	return p, nil
 }
 
@@ -96,7 +109,9 @@ func (p *Pool[T]) Judge() error {
 	defer p.mu.Unlock()
 	if !p.judged {
 		p.judged = true
-		p.found = p.keeper.Verify(p.recorder.History())
+		if f := p.judge(p.recorder.History()); f != nil {
+			p.found = fmt.Errorf("%w\n%s", f, p.keeper.Keep(f))
+		}
 	}
 	return p.found
 }
