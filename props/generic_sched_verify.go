@@ -2,6 +2,7 @@ package props
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"strings"
 	"sync"
@@ -165,6 +166,9 @@ func (v *genVerifier) searchSchedules(t *testing.T) (found *genFinding, total ge
 	t.Helper()
 	defer v.watch()()
 	source := newGenSchedSource()
+	if f := flag.Lookup("rapid.seed"); f != nil && f.Value.String() != "0" && v.keeper != nil {
+		v.keeper.Replay = historyReplay(t, f.Value.String())
+	}
 	rapid.Check(t, func(rt *rapid.T) {
 		if found != nil || genLate(t) {
 			return

@@ -341,11 +341,21 @@ func TestRealPools(t *testing.T) {
 		cfg := fakes.Config()
 		cfg.MaxSize, cfg.MaxWaiters, cfg.AcquireTimeout = 1, 1, time.Second
 		cfg.StartBackoff = pool.Backoff{Min: time.Second, Max: time.Second}
-		first := pooltest.New(t, cfg)
+		pooltest.CheckLeaks(t) // after the histories are closed
+		recordedNew := func(cfg pool.Config[*pooltest.Worker]) *recorded.Pool[*pooltest.Worker] {
+			p, err := recorded.Open(t, cfg, func(cfg pool.Config[*pooltest.Worker]) (*pool.Pool[*pooltest.Worker], error) {
+				return pooltest.New(t, cfg, pooltest.NoLeakCheck()).Pool, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p
+		}
+		first := recordedNew(cfg)
 		spare := pooltest.NewFakes(t, 1)
 		cfg = spare.Config()
 		cfg.MaxSize = 1
-		second := pooltest.New(t, cfg)
+		second := recordedNew(cfg)
 		c, err := fallback.New(fallback.Config[*pooltest.Worker]{Layers: []fallback.Layer[*pooltest.Worker]{
 			{Name: "A", Pool: first, Breaker: fallback.Breaker{FailuresInRow: 3, OpenFor: time.Minute}}, {Name: "B", Pool: second},
 		}})

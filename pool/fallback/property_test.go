@@ -10,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"github.com/poolproof/poolproof/linearize/recorded"
 	"github.com/poolproof/poolproof/pool/fallback"
 )
 
@@ -57,10 +58,11 @@ func TestModelFindsPlantedFaults(t *testing.T) {
 // follow runs drawn scripts, in bubbles of t; tb fails if one goes wrong. It returns how
 // many were run.
 func follow(t *testing.T, tb rapid.TB, open func(fallback.Config[worker]) (subject, error)) (runs int) {
+	keeper := recorded.NewKeeper(t)
 	rapid.Check(tb, func(rt *rapid.T) {
 		s := drawScript(rt)
 		runs++
-		if err := runScript(t, s, open); err != nil {
+		if err := runScript(t, keeper, s, open); err != nil {
 			rt.Fatalf("%v\n%v", err, s)
 		}
 	})

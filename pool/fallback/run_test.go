@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/poolproof/poolproof/linearize/recorded"
 	"github.com/poolproof/poolproof/pool"
 	"github.com/poolproof/poolproof/pool/fallback"
 )
@@ -40,22 +41,26 @@ type run struct {
 
 // runScript runs s in a bubble of t, and returns how chain and model differ. open makes
 // the chain.
-func runScript(t *testing.T, s script, open func(fallback.Config[worker]) (subject, error)) (wrong error) {
+func runScript(t *testing.T, keeper *recorded.Keeper, s script, open func(fallback.Config[worker]) (subject, error)) (wrong error) {
 	synctest.Test(t, func(*testing.T) {
 		r := &run{changes: make([][]string, len(s.cfg.Layers))}
 		cfg := s.cfg
 		cfg.Layers = slices.Clone(cfg.Layers)
 		for i := range cfg.Layers {
 			l := &fakeLayer{name: cfg.Layers[i].Name, told: &r.told}
-			p, err := pool.New(pool.Config[worker]{
+			p, err := recorded.OpenWith(keeper, t.Name(), pool.Config[worker]{
 				Start:   func(_ context.Context, id pool.WorkerID) (worker, error) { return worker{l.name, id}, nil },
 				MaxSize: slots + 1, Affinity: pool.Prefer,
-			})
+			}, pool.New[worker])
 			if err != nil {
 				wrong = err
 				return
 			}
-			defer p.Close()
+			defer func() {
+				if wrong = errors.Join(wrong, p.Close()); wrong == nil {
+					wrong = p.Judge()
+				}
+			}()
 			l.layerPool = p
 			r.layers, cfg.Layers[i].Pool = append(r.layers, l), l
 		}
