@@ -75,7 +75,7 @@ func TestVerifyAffinityObjects(t *testing.T) {
 	}
 	for name, c := range unfaithful() {
 		t.Run(name, func(t *testing.T) {
-			cmd := exec.Command(exe, "-test.run=^TestInChildUnfaithful$/^"+c.subtest+"$", "-rapid.checks=1000", "-rapid.seed=1")
+			cmd := exec.Command(exe, "-test.run=^TestInChildUnfaithful$/^"+c.subtest+"$", "-rapid.checks=2000", "-rapid.seed=1")
 			cmd.Env = append(os.Environ(), unfaithfulEnv+"="+name, "TMPDIR="+t.TempDir())
 			out, err := cmd.CombinedOutput()
 			if err == nil || !strings.Contains(string(out), c.want) {

@@ -5,14 +5,16 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/poolproof/poolproof/linearize"
 	"github.com/poolproof/poolproof/pool"
 	"github.com/poolproof/poolproof/props"
 )
 
-const untoldEnv = "POOLPROOF_TEST_UNTOLD"
+const unseenEnv = "POOLPROOF_TEST_UNSEEN"
 
 // openUntold opens our pool with an Observer that is not told of some grants: no client and
 // no factory can see that, only who holds what is reported beside what was called.
@@ -27,44 +29,115 @@ func openUntold(cfg pool.Config[*props.FullWorker]) (props.Subject, error) {
 	return props.OpenPool(cfg)
 }
 
-// TestInChildUntold verifies that pool in a child process, where it is to fail.
-func TestInChildUntold(t *testing.T) {
-	if os.Getenv(untoldEnv) == "" {
-		t.Skip("runs in a child process")
-	}
-	props.VerifyPool(t, props.PoolTarget{Name: "untold", Open: openUntold})
+// tardy is a pool before which somebody stands who answers at once and passes retirements
+// or changes of size on a while later. Only the times of calls show that.
+type tardy struct {
+	props.Subject
+	retires, resizes bool
+	passing          *sync.WaitGroup
 }
 
-// TestHistoriesObject: Race and Scheduled find a pool whose fault only a history shows, and
+func (p tardy) later(f func()) {
+	p.passing.Go(func() {
+		time.Sleep(300 * time.Microsecond)
+		f()
+	})
+}
+
+func (p tardy) Retire(id pool.WorkerID, cause error) {
+	if !p.retires {
+		p.Subject.Retire(id, cause)
+		return
+	}
+	p.later(func() { p.Subject.Retire(id, cause) })
+}
+
+func (p tardy) Resize(least, most int) error {
+	if !p.resizes {
+		return p.Subject.Resize(least, most)
+	}
+	p.later(func() { _ = p.Subject.Resize(least, most) })
+	return nil
+}
+
+func (p tardy) Close() error {
+	p.passing.Wait()
+	return p.Subject.Close()
+}
+
+// openTardy opens it without an Observer, which would tell of every change as it happens.
+func openTardy(retires, resizes bool) func(pool.Config[*props.FullWorker]) (props.Subject, error) {
+	return func(cfg pool.Config[*props.FullWorker]) (props.Subject, error) {
+		cfg.Observer = nil
+		p, err := props.OpenPool(cfg)
+		return tardy{p, retires, resizes, new(sync.WaitGroup)}, err
+	}
+}
+
+// unseen are pools whose faults only a history shows, with the subtests that find them and
+// the rule.
+func unseen() map[string]struct {
+	open     func(pool.Config[*props.FullWorker]) (props.Subject, error)
+	subtests []string
+	rule     string
+} {
+	return map[string]struct {
+		open     func(pool.Config[*props.FullWorker]) (props.Subject, error)
+		subtests []string
+		rule     string
+	}{
+		"untold":       {openUntold, []string{"Race", "Scheduled"}, "I15"},
+		"retires late": {openTardy(true, false), []string{"Race"}, "I3"},
+		"resizes late": {openTardy(false, true), []string{"Race"}, "I2"},
+	}
+}
+
+// TestInChildUnseen verifies one of them in a child process, where it is to fail.
+func TestInChildUnseen(t *testing.T) {
+	name := os.Getenv(unseenEnv)
+	if name == "" {
+		t.Skip("runs in a child process")
+	}
+	props.VerifyPool(t, props.PoolTarget{Name: name, Open: unseen()[name].open})
+}
+
+// TestHistoriesObject: Race and Scheduled find pools whose faults only a history shows, and
 // name the files of the history and its page, which are there and say the same.
 func TestHistoriesObject(t *testing.T) {
+	for name, c := range unseen() {
+		for _, subtest := range c.subtests {
+			t.Run(name+"/"+subtest, func(t *testing.T) { objects(t, name, subtest, c.rule) })
+		}
+	}
+}
+
+func objects(t *testing.T, name, subtest, rule string) {
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, subtest := range []string{"Race", "Scheduled"} {
-		t.Run(subtest, func(t *testing.T) {
-			cmd := exec.Command(exe, "-test.run=^TestInChildUntold$/^"+subtest+"$", "-rapid.checks=2000", "-rapid.seed=1")
-			cmd.Env = append(os.Environ(), untoldEnv+"=1", "TMPDIR="+t.TempDir())
-			out, err := cmd.CombinedOutput()
-			if err == nil || !strings.Contains(string(out), "breaks I15: the history shows") {
-				t.Fatalf("got %v, want a failure with what the history shows of I15\n%s", err, out)
-			}
-			file := regexp.MustCompile(`poolproof judge (\S+)`).FindStringSubmatch(string(out))
-			page := regexp.MustCompile(`drawn in (\S+)`).FindStringSubmatch(string(out))
-			if file == nil || page == nil {
-				t.Fatalf("no command or no page is named:\n%s", out)
-			}
-			h, err := linearize.ReadFile(file[1])
-			if err != nil {
-				t.Fatal(err)
-			}
-			if v := linearize.Judge(t.Context(), h, linearize.Budget{}); v.Result != linearize.Illegal || v.Rule != "I15" {
-				t.Errorf("the file is judged %s, want I15", &v)
-			}
-			if content, err := os.ReadFile(page[1]); err != nil || !strings.Contains(string(content), "<html") {
-				t.Errorf("the page: %v, %d bytes", err, len(content))
-			}
-		})
+	cmd := exec.Command(exe, "-test.run=^TestInChildUnseen$/^"+subtest+"$", "-rapid.checks=2000", "-rapid.seed=1")
+	cmd.Env = append(os.Environ(), unseenEnv+"="+name, "TMPDIR="+t.TempDir())
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "breaks "+rule+": the history shows") {
+		t.Fatalf("got %v, want a failure with what the history shows of %s\n%s", err, rule, out)
+	}
+	file := regexp.MustCompile(`poolproof judge (\S+)`).FindStringSubmatch(string(out))
+	page := regexp.MustCompile(`drawn in (\S+)`).FindStringSubmatch(string(out))
+	if file == nil || page == nil {
+		t.Fatalf("no command or no page is named:\n%s", out)
+	}
+	h, err := linearize.ReadFile(file[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := linearize.Judge(t.Context(), h, linearize.Budget{}); v.Result != linearize.Illegal || v.Rule != rule {
+		t.Errorf("the file is judged %s, want %s", &v, rule)
+	}
+	if want := "go test -run '^TestInChildUnseen$/^" + subtest + "$' -rapid.seed=1 -rapid.checks=2000"; h.Head.Replay != want {
+		t.Errorf("the head says %q, want %q", h.Head.Replay, want)
+	}
+	if content, err := os.ReadFile(page[1]); err != nil || !strings.Contains(string(content), "<html") {
+		t.Errorf("the page: %v, %d bytes", err, len(content))
 	}
 }

@@ -244,6 +244,40 @@ func TestOpenRecordsAndJudges(t *testing.T) {
 	}
 }
 
+// TestRetireOfNobody: a worker that was retired before it began is granted later.
+func TestRetireOfNobody(t *testing.T) {
+	k, _ := newTestKeeper(t)
+	p, err := OpenWith(k, "p", pool.Config[int]{MaxSize: 1}, openInts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Retire(1, nil)
+	lease, err := p.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lease.Release()
+	p.Retire(lease.WorkerID(), nil)
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var retired []uint64
+	p.judge = func(h *linearize.History) *Failure {
+		for i := range h.Ops {
+			if h.Ops[i].Kind == linearize.Retire {
+				retired = append(retired, h.Ops[i].Worker)
+			}
+		}
+		return k.Judge(h)
+	}
+	if err := p.Judge(); err != nil {
+		t.Error(err)
+	}
+	if len(retired) != 1 || lease.WorkerID() != 1 {
+		t.Errorf("worker %d was granted and %d retired, want 1 and one", lease.WorkerID(), retired)
+	}
+}
+
 // TestOpenFailsItsTest: what Open opened is judged when the test ends.
 func TestOpenFailsItsTest(t *testing.T) {
 	q := &quiet{TB: t}

@@ -26,6 +26,8 @@ type calls struct {
 	keeper   *Keeper
 	judge    func(*linearize.History) *Failure
 
+	begun atomic.Uint64 // the last worker of whose start the Observer was told
+
 	mu     sync.Mutex
 	idle   []*linearize.Client // guarded by mu
 	judged bool                // guarded by mu
@@ -65,6 +67,9 @@ func OpenWith[T any](k *Keeper, name string, cfg pool.Config[T], open func(pool.
 	told, observe := cfg.Observer, p.recorder.Observe
 	cfg.Observer = func(e pool.Event) {
 		observe(e)
+		if e.Kind == pool.WorkerStarting {
+			p.start(uint64(e.Worker))
+		}
 		if told != nil {
 			told(e)
 		}
@@ -92,6 +97,12 @@ func head[T any](name string, cfg *pool.Config[T]) linearize.Head {
 		c.SessionTTL, c.Slack = max(1, cfg.SessionTTL-drift), 2*drift
 	}
 	return linearize.Head{Pool: name, Replay: "go test -run '^" + name + "$'", Config: c}
+}
+
+// start notes that a worker was begun.
+func (c *calls) start(worker uint64) {
+	for last := c.begun.Load(); last < worker && !c.begun.CompareAndSwap(last, worker); last = c.begun.Load() {
+	}
 }
 
 func (c *calls) mayJudge() bool {
@@ -224,8 +235,13 @@ func (p *Pool[T]) EndSession(id pool.SessionID) {
 	p.do(linearize.Request{Kind: linearize.EndSession, Session: string(id)}, func() { p.Pool.EndSession(id) })
 }
 
-// Retire is pool.Pool's.
+// Retire is pool.Pool's. One of a worker that has not been begun, which does nothing, is
+// not taken down: it would seem to end the worker that gets that number later.
 func (p *Pool[T]) Retire(id pool.WorkerID, cause error) {
+	if uint64(id) > p.begun.Load() {
+		p.Pool.Retire(id, cause)
+		return
+	}
 	p.do(linearize.Request{Kind: linearize.Retire, Worker: uint64(id)}, func() { p.Pool.Retire(id, cause) })
 }
 
