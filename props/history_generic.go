@@ -16,6 +16,7 @@ type genHistory struct {
 	spec     *Spec
 	clients  map[int]*linearize.Client
 	leases   map[int]linearize.Lease // by the number of the acquire
+	most     int                     // the largest capacity so far
 	sealed   bool
 }
 
@@ -31,7 +32,7 @@ func (r *genRun) record(seed uint64, ordered bool) {
 		recorder: linearize.NewRecorder(linearize.RecorderConfig{
 			Head: linearize.Head{Pool: r.target.Name, Seed: seed, Config: cfg}, Ordered: ordered,
 		}),
-		spec: spec, clients: map[int]*linearize.Client{}, leases: map[int]linearize.Lease{},
+		spec: spec, most: cfg.Capacity, clients: map[int]*linearize.Client{}, leases: map[int]linearize.Lease{},
 	}
 }
 
@@ -105,8 +106,14 @@ func (h *genHistory) began(ev *model.PromiseEvent) {
 		c = h.recorder.Client()
 		h.clients[ev.Client] = c
 	}
+	// What was created before a shrink may be granted for long after it, if so promised.
+	least := 1
+	if h.spec.ShrinksLate {
+		h.most = max(h.most, ev.Max)
+		least = h.most
+	}
 	c.Call(linearize.Request{
-		Kind: kind, Session: ev.Session, Lease: h.leases[ev.Lease], Max: max(1, ev.Max),
+		Kind: kind, Session: ev.Session, Lease: h.leases[ev.Lease], Max: max(least, ev.Max),
 		Ended: ev.Done && kind == linearize.Acquire && !h.spec.NoContext,
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -79,16 +80,18 @@ func openTardy(retires, resizes bool) func(pool.Config[*props.FullWorker]) (prop
 func unseen() map[string]struct {
 	open     func(pool.Config[*props.FullWorker]) (props.Subject, error)
 	subtests []string
-	rule     string
+	rules    []string
 } {
 	return map[string]struct {
 		open     func(pool.Config[*props.FullWorker]) (props.Subject, error)
 		subtests []string
-		rule     string
+		rules    []string
 	}{
-		"untold":       {openUntold, []string{"Race", "Scheduled"}, "I15"},
-		"retires late": {openTardy(true, false), []string{"Race"}, "I3"},
-		"resizes late": {openTardy(false, true), []string{"Race"}, "I2"},
+		"untold":       {openUntold, []string{"Race", "Scheduled"}, []string{"I15"}},
+		"retires late": {openTardy(true, false), []string{"Race"}, []string{"I3"}},
+		// More leases than the capacity, and as many orders to explain them: a search may
+		// well say that the last of them came after a close.
+		"resizes late": {openTardy(false, true), []string{"Race"}, []string{"I2", "I13"}},
 	}
 }
 
@@ -106,12 +109,12 @@ func TestInChildUnseen(t *testing.T) {
 func TestHistoriesObject(t *testing.T) {
 	for name, c := range unseen() {
 		for _, subtest := range c.subtests {
-			t.Run(name+"/"+subtest, func(t *testing.T) { objects(t, name, subtest, c.rule) })
+			t.Run(name+"/"+subtest, func(t *testing.T) { objects(t, name, subtest, c.rules) })
 		}
 	}
 }
 
-func objects(t *testing.T, name, subtest, rule string) {
+func objects(t *testing.T, name, subtest string, rules []string) {
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -119,8 +122,9 @@ func objects(t *testing.T, name, subtest, rule string) {
 	cmd := exec.Command(exe, "-test.run=^TestInChildUnseen$/^"+subtest+"$", "-rapid.checks=2000", "-rapid.seed=1")
 	cmd.Env = append(os.Environ(), unseenEnv+"="+name, "TMPDIR="+t.TempDir())
 	out, err := cmd.CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "breaks "+rule+": the history shows") {
-		t.Fatalf("got %v, want a failure with what the history shows of %s\n%s", err, rule, out)
+	broken := regexp.MustCompile(`breaks (I\d+): the history shows`).FindStringSubmatch(string(out))
+	if err == nil || broken == nil || !slices.Contains(rules, broken[1]) {
+		t.Fatalf("got %v, want a failure with what the history shows of %s\n%s", err, rules, out)
 	}
 	file := regexp.MustCompile(`poolproof judge (\S+)`).FindStringSubmatch(string(out))
 	page := regexp.MustCompile(`drawn in (\S+)`).FindStringSubmatch(string(out))
@@ -131,8 +135,8 @@ func objects(t *testing.T, name, subtest, rule string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v := linearize.Judge(t.Context(), h, linearize.Budget{}); v.Result != linearize.Illegal || v.Rule != rule {
-		t.Errorf("the file is judged %s, want %s", &v, rule)
+	if v := linearize.Judge(t.Context(), h, linearize.Budget{}); v.Result != linearize.Illegal || v.Rule != broken[1] {
+		t.Errorf("the file is judged %s, want %s", &v, broken[1])
 	}
 	if want := "go test -run '^TestInChildUnseen$/^" + subtest + "$' -rapid.seed=1 -rapid.checks=2000"; h.Head.Replay != want {
 		t.Errorf("the head says %q, want %q", h.Head.Replay, want)
