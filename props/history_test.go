@@ -1,12 +1,14 @@
 package props_test
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,34 +33,17 @@ func openUntold(cfg pool.Config[*props.FullWorker]) (props.Subject, error) {
 }
 
 // tardy is a pool before which somebody stands who answers at once and passes retirements
-// or changes of size on a while later. Only the times of calls show that.
+// on a while later. Only the times of calls show that.
 type tardy struct {
 	props.Subject
-	retires, resizes bool
-	passing          *sync.WaitGroup
-}
-
-func (p tardy) later(f func()) {
-	p.passing.Go(func() {
-		time.Sleep(300 * time.Microsecond)
-		f()
-	})
+	passing *sync.WaitGroup
 }
 
 func (p tardy) Retire(id pool.WorkerID, cause error) {
-	if !p.retires {
+	p.passing.Go(func() {
+		time.Sleep(300 * time.Microsecond)
 		p.Subject.Retire(id, cause)
-		return
-	}
-	p.later(func() { p.Subject.Retire(id, cause) })
-}
-
-func (p tardy) Resize(least, most int) error {
-	if !p.resizes {
-		return p.Subject.Resize(least, most)
-	}
-	p.later(func() { _ = p.Subject.Resize(least, most) })
-	return nil
+	})
 }
 
 func (p tardy) Close() error {
@@ -67,12 +52,32 @@ func (p tardy) Close() error {
 }
 
 // openTardy opens it without an Observer, which would tell of every change as it happens.
-func openTardy(retires, resizes bool) func(pool.Config[*props.FullWorker]) (props.Subject, error) {
-	return func(cfg pool.Config[*props.FullWorker]) (props.Subject, error) {
-		cfg.Observer = nil
-		p, err := props.OpenPool(cfg)
-		return tardy{p, retires, resizes, new(sync.WaitGroup)}, err
+func openTardy(cfg pool.Config[*props.FullWorker]) (props.Subject, error) {
+	cfg.Observer = nil
+	p, err := props.OpenPool(cfg)
+	return tardy{p, new(sync.WaitGroup)}, err
+}
+
+// hasty is a pool before which somebody stands who turns some acquires away because too many
+// wait, although the pool has no limit.
+type hasty struct {
+	props.Subject
+	calls *atomic.Int64
+}
+
+func (p hasty) AcquireSession(ctx context.Context, id pool.SessionID) (props.SubjectLease, error) {
+	if p.calls.Add(1)%5 == 0 {
+		return nil, pool.ErrSaturated
 	}
+	return p.Subject.AcquireSession(ctx, id)
+}
+
+func openHasty(cfg pool.Config[*props.FullWorker]) (props.Subject, error) {
+	p, err := props.OpenPool(cfg)
+	if cfg.MaxWaiters > 0 {
+		return p, err
+	}
+	return hasty{p, new(atomic.Int64)}, err
 }
 
 // unseen are pools whose faults only a history shows, with the subtests that find them and
@@ -88,10 +93,8 @@ func unseen() map[string]struct {
 		rules    []string
 	}{
 		"untold":       {openUntold, []string{"Race", "Scheduled"}, []string{"I15"}},
-		"retires late": {openTardy(true, false), []string{"Race"}, []string{"I3"}},
-		// More leases than the capacity, and as many orders to explain them: a search may
-		// well say that the last of them came after a close.
-		"resizes late": {openTardy(false, true), []string{"Race"}, []string{"I2", "I13"}},
+		"retires late": {openTardy, []string{"Race"}, []string{"I3"}},
+		"turns away":   {openHasty, []string{"Race"}, []string{"I7"}},
 	}
 }
 
