@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/poolproof/poolproof/props/internal/racy"
+	gated "github.com/poolproof/poolproof/sched/shim/sync"
 )
 
 // Every fault that one operation after the other shows is found under a schedule, too, and
@@ -38,9 +39,42 @@ func TestScheduledUnfit(t *testing.T) {
 	v.checkSchedules(t)
 }
 
+// closesTwice is a pool of which two closes at once close a channel twice. Its lock is a
+// scheduling point in every build.
+type closesTwice struct {
+	Pool
+	mu     gated.Mutex
+	closed bool // guarded by mu
+	done   chan struct{}
+}
+
+func (p *closesTwice) Close() error {
+	p.mu.Lock()
+	closed := p.closed
+	p.mu.Unlock()
+	if !closed {
+		p.mu.Lock()
+		p.closed = true
+		p.mu.Unlock()
+		close(p.done)
+	}
+	return p.Pool.Close()
+}
+
+func closesTwiceTarget() Target {
+	target := racyTarget(2, racy.None)
+	open := target.Open
+	target.Name = "twice"
+	target.Open = func(env *Env) (Pool, error) {
+		pool, err := open(env)
+		return &closesTwice{Pool: pool, done: make(chan struct{})}, err
+	}
+	return target
+}
+
 func TestInChildScheduled(t *testing.T) {
 	childOnly(t)
-	newGenVerifier(t, racyTarget(2, racy.CreatesForGood)).verify(t)
+	newGenVerifier(t, closesTwiceTarget()).verify(t)
 }
 
 // A finding under a schedule is kept as a script with a schedule, which later runs replay.
@@ -51,8 +85,8 @@ func TestScheduledReports(t *testing.T) {
 		t.Fatalf("Verify passed a broken pool:\n%s", out)
 	}
 	for _, want := range []string{
-		"racy breaks I13: ", "target racy\n", "\n        schedule ", "# What came of it, in this order:", "5 of 5 replays",
-		"1 preemptions; found after ", "go test -run '^TestInChildScheduled$/^Replay$/^racy-I13-", " step   c1 ",
+		"twice breaks panic: ", "target twice\n", "\n        schedule ", "# What came of it, in this order:", "5 of 5 replays",
+		"1 preemptions; found after ", "-run '^TestInChildScheduled$/^Replay$/^twice-panic-", " step   c1 ",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the report lacks %q:\n%s", want, out)
@@ -66,12 +100,12 @@ func TestScheduledReports(t *testing.T) {
 	if s, bad := parseScript(string(text)); err != nil || bad != nil || !s.scheduled || len(s.schedule) == 0 {
 		t.Errorf("the kept script has no schedule: %+v, %v, %v\n%s", s, bad, err, text)
 	}
-	if out, ok = child(t, dir, "^TestInChildScheduled$/^Replay$"); ok || !strings.Contains(out, "breaks I13: ") {
+	if out, ok = child(t, dir, "^TestInChildScheduled$/^Replay$"); ok || !strings.Contains(out, "breaks panic: ") {
 		t.Errorf("a kept script was not replayed:\n%s", out)
 	}
 	// Without its schedule the same lines break nothing.
 	s, _ := parseScript(string(text))
-	v := newGenVerifier(t, racyTarget(2, racy.CreatesForGood))
+	v := newGenVerifier(t, closesTwiceTarget())
 	s.schedule = nil
 	if f := v.replayOnce(t, &s); f != nil {
 		t.Errorf("the lines alone: got %v, want nothing", f.violation)
