@@ -159,11 +159,8 @@ func (w *witness) sessionEnded(g, n int32) *Verdict {
 	s := &w.st.sessions[n]
 	at := w.hints[g]
 	reason := w.cfg.SessionTTL > 0 && (s.worker == 0 || s.lost || at-s.used >= w.cfg.SessionTTL && !w.inUse(w.st, n))
-	for len(w.asked[n]) > 0 && w.asked[n][0].hi < w.sooner[g] {
-		w.asked[n] = w.asked[n][1:] // there was nothing to end
-	}
-	if asked := w.asked[n]; !reason && len(asked) > 0 && asked[0].lo <= at {
-		w.asked[n], reason = asked[1:], true // one call ends a session once
+	if !reason {
+		reason = w.claim(n, w.sooner[g], at)
 	}
 	if !reason {
 		v := w.illegal("witness", w.st, &point{op: none, w: none}, broken(whyUntold, none))
@@ -172,6 +169,24 @@ func (w *witness) sessionEnded(g, n int32) *Verdict {
 	}
 	*s = sessionState{epoch: s.epoch + 1}
 	return nil
+}
+
+// claim finds the call that can have ended session n between the times given; a call ends a
+// session once. Of several it is the one that returned first: the others may explain
+// what comes later, too.
+func (w *witness) claim(n int32, from, to time.Duration) bool {
+	w.asked[n] = slices.DeleteFunc(w.asked[n], func(p *point) bool { return p.hi < from }) // there was nothing to end
+	first := -1
+	for i, p := range w.asked[n] {
+		if p.lo <= to && (first < 0 || p.hi < w.asked[n][first].hi) {
+			first = i
+		}
+	}
+	if first < 0 {
+		return false
+	}
+	w.asked[n] = slices.Delete(w.asked[n], first, first+1)
+	return true
 }
 
 // orphaned takes in a grant that no caller got: either its call has no answer, or its
