@@ -340,7 +340,8 @@ func (x *index) free(st *state, p *point) {
 	w := &st.workers[p.w]
 	w.holder = 0
 	st.held--
-	lost := w.dead // its session's time has run since then
+	// The time of a strict session that has lost its worker runs from then on.
+	lost := w.dead || x.cfg.Affinity == Strict && x.ends(p.w, o.Call-1)
 	if o.Kind == Discard {
 		st.end(p.w, p.op)
 	}
