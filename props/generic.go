@@ -25,6 +25,7 @@ type genRun struct {
 	calls   int
 	used    map[string]bool // sessions acquired so far
 	tail    bool            // the run is winding down
+	ahead   *genAhead       // told of each line before it is done; nil: nobody
 	traffic genTraffic
 	broken  *model.PromiseViolation       // the first that was observed
 	failed  func(*model.PromiseViolation) // told of what is wrong before all is let go; may be nil
@@ -68,15 +69,10 @@ type genTraffic struct {
 }
 
 func (t *genTraffic) add(u genTraffic) {
-	t.runs += u.runs
-	t.calls += u.calls
-	t.grants += u.grants
-	t.waits += u.waits
-	t.cancels += u.cancels
-	t.creates += u.creates
-	t.failures += u.failures
-	t.gates += u.gates
-	t.closes += u.closes
+	more := u.counts()
+	for i, n := range t.counts() {
+		*n += *more[i]
+	}
 }
 
 // cost says how much work the runs were; a plain run is 1.
@@ -88,15 +84,16 @@ func (t genTraffic) String() string {
 }
 
 // newGenRun opens the target's pool. It is called where the run takes place.
-func newGenRun(target *Target, clock genClock) *genRun {
+func newGenRun(target *Target, clock genClock, ahead *genAhead) *genRun {
 	r := &genRun{
-		target: target, env: newGenEnv(), clock: clock, flying: map[int]*genCall{}, used: map[string]bool{},
+		ahead: ahead, target: target, env: newGenEnv(), clock: clock, flying: map[int]*genCall{}, used: map[string]bool{},
 		clients: make([]genClient, target.Capacity+4),
 		judge: model.NewPromise(model.PromiseConfig{
 			Spec: target.Spec, Capacity: target.Capacity, Patience: target.patience(), Loose: target.RealTime,
 		}),
 	}
 	r.traffic.runs = 1
+	ahead.begin()
 	clock.attach(r.env)
 	return r
 }
@@ -162,6 +159,7 @@ func (r *genRun) note(o genOp) {
 		o.together = false // of the program; here the order is that of time
 	}
 	r.lines = append(r.lines, genLine{op: o, tail: r.tail})
+	r.ahead.op(o, r.tail)
 }
 
 // say adds what came of the last line.
@@ -172,7 +170,9 @@ func (r *genRun) say(format string, args ...any) {
 		r.lines = append(r.lines, genLine{text: "open"})
 	}
 	l := &r.lines[len(r.lines)-1]
-	l.notes = append(l.notes, fmt.Sprintf(format, args...))
+	note := fmt.Sprintf(format, args...)
+	l.notes = append(l.notes, note)
+	r.ahead.note(note)
 }
 
 // launch starts o, which can be done.

@@ -95,7 +95,7 @@ func (c *genReal) leaked(patience time.Duration) string {
 }
 
 // genHangAfter is how long, in real time, a bubble may take for one run of Verify.
-const genHangAfter = 10 * time.Second
+const genHangAfter = 5 * time.Second
 
 // genInBubble runs f in a bubble and returns what it panicked with: nil, or the runtime's
 // word that goroutines are left behind. Hung is true if it did not come to its end within

@@ -42,7 +42,7 @@ func (v *genVerifier) schedule(t *testing.T, play genPlay, options sched.Options
 	var result *sched.Result
 	p, hung := genInBubble(t, v.hang, func() {
 		result = sched.Run(options, func(s *sched.Scheduler) error {
-			r := newGenRun(&v.target, genScheduled{s})
+			r := newGenRun(&v.target, genScheduled{s}, v.ahead)
 			r.record(0, true)
 			r.tasks = &genTasks{s: s, queues: make([]genQueue, len(r.clients))}
 			opened.Store(r)

@@ -59,7 +59,7 @@ const (
 )
 
 func newRaceRun(target *Target, clock genClock, seed uint64) *raceRun {
-	r := &raceRun{genRun: newGenRun(target, clock), rng: rand.New(rand.NewPCG(seed, 1))}
+	r := &raceRun{genRun: newGenRun(target, clock, nil), rng: rand.New(rand.NewPCG(seed, 1))}
 	r.seam = raceLog{r.env}
 	r.env.improvise(rand.New(rand.NewPCG(seed, 2)), target.Spec.HookPanics)
 	closer := -1

@@ -15,6 +15,7 @@ type genFinding struct {
 	lines     []genLine
 	stacks    string // of what was left behind or stuck; may be empty
 	unfit     bool   // the target cannot live in a bubble: nothing is proven
+	deadly    bool   // it took the process along
 	seen      int    // in how many replays of the script it was seen
 	tried     int
 
@@ -56,6 +57,12 @@ func (f *genFinding) script(target string) string {
 		l.write(&b)
 	}
 	return b.String()
+}
+
+// plain returns the script without what came of it.
+func (f *genFinding) plain(target string) string {
+	s := genScript{target: target, ops: f.ops, scheduled: f.scheduled, schedule: f.schedule}
+	return s.String()
 }
 
 // column returns the line in the column of its client.

@@ -21,6 +21,9 @@ type genShrinker struct {
 	until  time.Time                        // when to stop in any case; zero: never
 	greedy bool                             // small steps only: runs take too long for a search
 
+	script func(ops []genOp, hasty bool) (*genFinding, int) // replaces run and hasty for scripts; may be nil
+	better func(*genFinding)                                // told of each script that takes the best one's place
+
 	best     *genFinding
 	certain  bool   // best is seen in every replay, and so must be what takes its place
 	again    int    // how often a script is tried before it is believed to be harmless
@@ -74,7 +77,7 @@ func (s *genShrinker) weigh() {
 	enough := func() bool { return s.best.tried >= genSure && s.best.seen > 0 || s.best.tried >= genRare }
 	for s.best.tried == 0 || !enough() && !s.spent() {
 		s.best.tried++
-		if s.same(s.replay(s.run, replayOps(s.best.ops))) {
+		if s.same(s.redo(s.best.ops, false)) {
 			s.best.seen++
 		}
 	}
@@ -88,6 +91,19 @@ func (s *genShrinker) steps() {
 
 func (s *genShrinker) spent() bool {
 	return s.left <= 0 || !s.until.IsZero() && time.Now().After(s.until)
+}
+
+// redo does what a script says.
+func (s *genShrinker) redo(ops []genOp, hasty bool) *genFinding {
+	switch {
+	case s.script != nil:
+		f, cost := s.script(ops, hasty)
+		s.left -= cost
+		return f
+	case hasty:
+		return s.replay(s.hasty, replayOps(ops))
+	}
+	return s.replay(s.run, replayOps(ops))
 }
 
 // replay does a run and pays for it.
@@ -111,7 +127,7 @@ func (s *genShrinker) try(ops []genOp) bool {
 		if s.spent() {
 			return false
 		}
-		if f := s.replay(s.hasty, replayOps(ops)); s.same(f) {
+		if f := s.redo(ops, true); s.same(f) {
 			return s.take(f)
 		}
 	}
@@ -130,7 +146,7 @@ func (s *genShrinker) take(f *genFinding) bool {
 			return false
 		}
 		tried++
-		if s.same(s.replay(s.hasty, replayOps(f.ops))) {
+		if s.same(s.redo(f.ops, true)) {
 			seen++
 		} else if s.certain {
 			return false
@@ -140,6 +156,7 @@ func (s *genShrinker) take(f *genFinding) bool {
 		return false
 	}
 	s.best = f
+	s.better(f)
 	if seen == tried {
 		s.certain, s.again = true, 1
 	}

@@ -32,7 +32,13 @@ type Target struct {
 	Spec     Spec                         // what the pool promises beyond the least
 	Report   Reporter                     // told how it goes; nil: nobody
 	RealTime bool                         // cannot run in a testing/synctest bubble
-	Patience time.Duration                // every debt is paid within it once hooks succeed; 0: a minute (real time: 10 s)
+
+	// InProcess keeps the runs in this process: a panic in a goroutine of the pool's own then
+	// ends the test binary, and nothing is found out about data races. Without it they take
+	// place in child processes, where there are any (on Linux).
+	InProcess bool
+
+	Patience time.Duration // every debt is paid within it once hooks succeed; 0: a minute (real time: 10 s)
 }
 
 // Spec says what a pool promises beyond the least; the zero value promises nothing more.

@@ -2,13 +2,11 @@ package props
 
 import (
 	"context"
-	"crypto/sha256"
+	"encoding/json"
 	"flag"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime/pprof"
 	"strconv"
 	"strings"
@@ -52,14 +50,35 @@ import (
 // counted in runs, so the machine's speed does not matter; -rapid.shrinktime bounds the time
 // as well, by default only in real time.
 //
-// Verify must not be called from within a bubble. A panic in a goroutine that the pool
-// itself has started cannot be caught and ends the test binary.
+// The runs take place in child processes, unless Target.InProcess is set: the test binary
+// again, told to run the test that called Verify, which gets no further than that call. So
+// what stands before it runs in each child, too, and targets that one test verifies need
+// names of their own. A child that panics, exits, does nothing any more or (under -race)
+// meets a data race is a finding like any other. In real time, and where there are many
+// checks, there are as many children as processors. No child outlives its parent.
+//
+// Verify must not be called from within a bubble.
 func Verify(t *testing.T, target Target) {
 	t.Helper()
 	if err := target.check(); err != nil {
 		t.Fatalf("props: %v", err)
 	}
-	newGenVerifier(t, target).verify(t)
+	newGenVerifier(t, target).start(t)
+}
+
+// start does the work of Verify, or that of a child for it.
+func (v *genVerifier) start(t *testing.T) {
+	t.Helper()
+	switch role, child, err := genRoleNow(); {
+	case err != nil:
+		t.Fatalf("props: %v", err)
+	case child && role == (genRole{t.Name(), v.target.Name}):
+		v.serve(t)
+	case child:
+		return // another call is meant
+	}
+	v.part(t)
+	v.verify(t)
 }
 
 // verify runs the subtests.
@@ -93,11 +112,23 @@ func Replay(t *testing.T, target Target, script string) {
 	v.replayScript(t, script)
 }
 
+// part lets runs take place in children from now on, if it can be done.
+func (v *genVerifier) part(t *testing.T) {
+	t.Helper()
+	if genChildren && !v.target.InProcess && flag.Lookup("test.run") != nil {
+		v.far = newGenFar(v, genRole{t.Name(), v.target.Name})
+		t.Cleanup(v.far.stop)
+	}
+}
+
 // genVerifier verifies one target.
 type genVerifier struct {
 	target Target
 	replay string // the name of the test that called Verify
 	reals  genRealRuns
+	far    *genFar       // runs take place in children; nil: here
+	ahead  *genAhead     // of a child; nil: this is none
+	say    *json.Encoder // of a child, to its parent; nil: this is none
 	hang   time.Duration // how long, in real time, a bubble may take for one run
 
 	instrumented bool // the pool has points of its own
@@ -141,7 +172,7 @@ func (v *genVerifier) run(t *testing.T, play func(*genRun) *model.PromiseViolati
 	var run atomic.Pointer[genRun]
 	var broken *model.PromiseViolation
 	p, hung := genInBubble(t, v.hang, func() {
-		r := newGenRun(&v.target, genBubble{})
+		r := newGenRun(&v.target, genBubble{}, v.ahead)
 		run.Store(r)
 		if broken = r.drive(play); broken == nil {
 			time.Sleep(v.target.patience()) // for goroutines that end by timers
@@ -174,7 +205,7 @@ func (v *genVerifier) genRealRun(play func(*genRun) *model.PromiseViolation) (*g
 	var r *genRun
 	var broken *model.PromiseViolation
 	pprof.Do(clock.labels, pprof.Labels(), func(context.Context) {
-		r = newGenRun(&v.target, clock)
+		r = newGenRun(&v.target, clock, v.ahead)
 		broken = r.drive(play)
 	})
 	if broken != nil {
@@ -242,7 +273,11 @@ func replayOps(ops []genOp) func(*genRun) *model.PromiseViolation {
 func (v *genVerifier) check(t *testing.T, profile genProfile) {
 	t.Helper()
 	started := time.Now()
-	found, total, ran, asked := v.search(t, profile)
+	search := v.search
+	if v.far != nil {
+		search = v.far.search
+	}
+	found, total, ran, asked := search(t, profile)
 	if v.target.Report != nil {
 		defer func() {
 			v.target.Report.Result(Result{
@@ -283,7 +318,8 @@ func (v *genVerifier) search(t *testing.T, profile genProfile) (found *genFindin
 		if v.target.Report != nil {
 			v.target.Report.Progress("generic", profile.name, ran, asked)
 		}
-		if f != nil && f.unfit {
+		v.progress(ran)
+		if f != nil && f.unfit && v.ahead == nil {
 			t.Logf("%s cannot live in a bubble, so it is checked in real time: %v\n%s", v.target.Name, f.violation, f.stacks)
 			v.target.RealTime = true
 			f, traffic = v.run(t, replayOps(f.ops))
@@ -299,45 +335,6 @@ func (v *genVerifier) search(t *testing.T, profile genProfile) (found *genFindin
 func genLate(t *testing.T) bool {
 	deadline, ok := t.Deadline()
 	return ok && time.Until(deadline) < time.Second
-}
-
-// shrink makes a finding short.
-func (v *genVerifier) shrink(t *testing.T, f *genFinding) *genFinding {
-	t.Helper()
-	s := &genShrinker{best: f, greedy: v.target.RealTime, until: genShrinkUntil(t, v.target.RealTime)}
-	s.run = func(play genPlay) (*genFinding, int) {
-		f, traffic := v.run(t, play)
-		return f, traffic.cost()
-	}
-	s.hasty = s.run
-	if v.target.RealTime {
-		hasty := genVerifier{target: v.target}
-		hasty.target.Patience = min(v.target.patience(), time.Second)
-		s.hasty = func(play genPlay) (*genFinding, int) {
-			f, traffic := hasty.genRealRun(play)
-			return f, traffic.cost()
-		}
-	}
-	return s.shrink()
-}
-
-// genShrinkUntil returns when shrinking must stop: half-way to the test's deadline, and
-// after the time that rapid was told. Its default bounds shrinking in real time only, for
-// what comes out of a bubble is not to depend on how fast the machine is.
-func genShrinkUntil(t *testing.T, realTime bool) (until time.Time) {
-	limit := time.Duration(math.MaxInt64)
-	if fl := flag.Lookup("rapid.shrinktime"); realTime || genGiven(fl.Name, "RAPID_SHRINKTIME") {
-		if d, err := time.ParseDuration(fl.Value.String()); err == nil {
-			limit = d
-		}
-	}
-	if deadline, ok := t.Deadline(); ok {
-		limit = min(limit, time.Until(deadline)/2)
-	}
-	if limit < math.MaxInt64 {
-		until = time.Now().Add(limit)
-	}
-	return until
 }
 
 // enough fails the test if the runs did too little to prove anything.
@@ -360,115 +357,8 @@ func (v *genVerifier) enough(t *testing.T, total genTraffic) {
 	}
 }
 
-// fail reports a finding and keeps its script.
-func (v *genVerifier) fail(t *testing.T, f *genFinding) {
-	t.Helper()
-	note := "To replay it, pass the script to props.Replay."
-	command := "go test"
-	if f.instrumented {
-		command = "poolproof test -instrument PACKAGES . --" // nothing in this build knows which they were
-		note += " The schedule fits a build with the same packages instrumented."
-	}
-	if file, err := v.keep(f); err != nil {
-		note += fmt.Sprintf(" It could not be kept: %v", err)
-	} else if file != "" {
-		note = fmt.Sprintf("Kept as %s; every run of the test replays it. To replay it alone, in the package's directory:\n\t%s -run '^%s$/^Replay$/^%s$'",
-			file, command, strings.ReplaceAll(regexp.QuoteMeta(v.replay), "/", "$/^"), regexp.QuoteMeta(filepath.Base(file)))
-	}
-	t.Fatalf("%s", f.report(v.target.Name, note))
-}
-
-// genTraces is where scripts are kept, in the directory of the package under test.
-const genTraces = "testdata/traces"
-
-// keep writes the script of a finding to the traces; "" if that is not wanted.
-func (v *genVerifier) keep(f *genFinding) (string, error) {
-	if fl := flag.Lookup("rapid.nofailfile"); fl != nil && fl.Value.String() == "true" {
-		return "", nil
-	}
-	plain := genScript{target: v.target.Name, ops: f.ops, scheduled: f.scheduled, schedule: f.schedule}
-	name := regexp.MustCompile(`[^a-zA-Z0-9.]+`).ReplaceAllString(v.target.Name+"-"+f.violation.Rule, "-")
-	file := filepath.Join(genTraces, fmt.Sprintf("%s-%.4x.txt", name, sha256.Sum256([]byte(plain.String()))))
-	if err := os.MkdirAll(genTraces, 0o755); err != nil {
-		return "", err
-	}
-	return file, os.WriteFile(file, []byte(f.script(v.target.Name)), 0o644)
-}
-
-// traces lists the kept scripts of the target.
-func (v *genVerifier) traces(t *testing.T) []string {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join(genTraces, "*.txt"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var mine []string
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.Lines(string(text)) {
-			if strings.TrimSpace(line) == "target "+v.target.Name {
-				mine = append(mine, file)
-				break
-			}
-		}
-	}
-	return mine
-}
-
-// replayFile replays a kept script.
-func (v *genVerifier) replayFile(t *testing.T, file string) {
-	t.Helper()
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v.replayScript(t, string(text))
-}
-
-// replayScript replays a script a few times, for it may leave things open.
-func (v *genVerifier) replayScript(t *testing.T, script string) {
-	t.Helper()
-	s, err := parseScript(script)
-	if err != nil {
-		t.Fatalf("props: script: %v", err)
-	}
-	if s.scheduled && v.target.RealTime {
-		t.Fatalf("props: the script has a schedule, and %s is checked in real time", v.target.Name)
-	}
-	var last *genFinding
-	seen, times := 0, genSure
-	if v.target.RealTime {
-		times = 1
-	}
-	for range times {
-		if f := v.replayOnce(t, &s); f != nil {
-			last = f
-			seen++
-		}
-	}
-	if last != nil {
-		last.seen, last.tried = seen, times
-		t.Fatalf("%s", last.report(v.target.Name, ""))
-	}
-}
-
-// replayOnce does what a script says.
-func (v *genVerifier) replayOnce(t *testing.T, s *genScript) *genFinding {
-	t.Helper()
-	if !s.scheduled {
-		f, _ := v.run(t, replayOps(s.ops))
-		return f
-	}
-	defer v.watch()()
-	o := v.schedOptions(sched.NewReplay(s.schedule))
-	o.Positions = true
-	f, _, result := v.schedule(t, replayOps(s.ops), o)
-	v.instrumented = v.instrumented || result != nil && genInstrumented(result.Trace)
-	return f
-}
+// genShortens is by how much rapid divides the number of checks under -short.
+const genShortens = 5
 
 // genAsked returns how many checks were asked for: what rapid was told, of which it does
 // a fifth under -short. A number given by hand is asked for in full.
@@ -479,7 +369,7 @@ func genAsked() int {
 		return 0
 	}
 	if testing.Short() && !genGiven(fl.Name, "RAPID_CHECKS") {
-		n /= 5
+		n /= genShortens
 	}
 	return n
 }

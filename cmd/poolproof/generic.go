@@ -16,7 +16,9 @@ func genericTarget(report props.Reporter) props.Target {
 	return props.Target{
 		Name:     "pool",
 		Capacity: capacity,
-		Report:   report,
+		// The layer is a child process of its own.
+		InProcess: true,
+		Report:    report,
 		Outcome: func(err error) props.Outcome {
 			var start *pool.StartError
 			switch {

@@ -1,0 +1,124 @@
+package props
+
+import (
+	"encoding/binary"
+	"strings"
+	"sync"
+)
+
+// genAhead is where a child writes what it is about to do: memory that it shares with its
+// parent by way of a file, so that it is there to be read however the child ends, at no
+// cost worth mentioning. A nil *genAhead writes nothing. Its methods may be called
+// concurrently.
+//
+// The memory begins with a count of beats and the length of the text, eight bytes each.
+// A line of the text is a letter, which says what the line is, and the line.
+type genAhead struct {
+	mu    sync.Mutex
+	mem   []byte // guarded by mu
+	beats uint64 // guarded by mu
+	used  int    // guarded by mu; bytes of the text
+}
+
+const (
+	genAheadHead = 16
+	genAheadSize = 256 << 10 // bytes; what goes beyond is not written
+)
+
+// The lines of the text.
+const (
+	genAheadOp   = 'o' // a line of the script
+	genAheadTail = 't' // a line of the winding down
+	genAheadNote = 'n' // what came of the line before it
+)
+
+// begin forgets the last run: another one begins.
+func (a *genAhead) begin() {
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.used = 0
+	a.publishLocked()
+}
+
+// write adds a line of the given kind.
+func (a *genAhead) write(kind byte, line string) {
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	text := a.mem[genAheadHead:]
+	if a.used+len(line)+2 <= len(text) {
+		text[a.used] = kind
+		copy(text[a.used+1:], line)
+		text[a.used+1+len(line)] = '\n'
+		a.used += len(line) + 2
+	}
+	a.publishLocked()
+}
+
+// op adds a line of the script, or of the winding down.
+func (a *genAhead) op(o genOp, tail bool) {
+	if a == nil {
+		return
+	}
+	kind := byte(genAheadOp)
+	if tail {
+		kind = genAheadTail
+	}
+	a.write(kind, o.String())
+}
+
+// note adds what came of the last line.
+func (a *genAhead) note(text string) { a.write(genAheadNote, strings.ReplaceAll(text, "\n", " ")) }
+
+// publishLocked makes what was written last count, and beats.
+func (a *genAhead) publishLocked() {
+	a.beats++
+	binary.LittleEndian.PutUint64(a.mem[8:], uint64(a.used))
+	binary.LittleEndian.PutUint64(a.mem, a.beats)
+}
+
+// readAhead returns what such memory says: the run that was under way, without a verdict.
+func readAhead(mem []byte) *genFinding {
+	f := &genFinding{}
+	if len(mem) < genAheadHead {
+		return f
+	}
+	used := binary.LittleEndian.Uint64(mem[8:])
+	text := mem[genAheadHead:]
+	text = text[:min(used, uint64(len(text)))]
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSuffix(line, "\n")
+		if line == "" {
+			continue
+		}
+		kind, line := line[0], line[1:]
+		if kind == genAheadNote {
+			if len(f.lines) == 0 {
+				f.lines = append(f.lines, genLine{text: "open"})
+			}
+			last := &f.lines[len(f.lines)-1]
+			last.notes = append(last.notes, line)
+			continue
+		}
+		o, err := parseGenOp(line)
+		if err != nil {
+			continue // cut short
+		}
+		if kind == genAheadOp {
+			f.ops = append(f.ops, o)
+		}
+		f.lines = append(f.lines, genLine{op: o, tail: kind == genAheadTail})
+	}
+	if n := len(f.ops); n > 0 {
+		f.ops[n-1].together = false // the run ended before its companions were called
+	}
+	if n := len(f.lines); n > 0 {
+		f.lines[n-1].op.together = false
+	}
+	return f
+}

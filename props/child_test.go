@@ -1,0 +1,183 @@
+package props
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// deadlyPool is a good pool of which a reset takes the process along.
+type deadlyPool struct {
+	*tinyPool
+	how  string
+	racy int
+}
+
+func (p *deadlyPool) Reset() {
+	var mu sync.Mutex
+	switch p.how {
+	case "exit":
+		os.Exit(3)
+	case "fatal":
+		go mu.Unlock()
+	case "race":
+		go func() { p.racy++ }()
+		p.racy++
+	default:
+		go panic("boom")
+	}
+}
+
+func deadlyTarget(how string) Target {
+	target := tinyTarget(2, tinyCorrect)
+	target.Name = how
+	target.Open = func(env *Env) (Pool, error) { return &deadlyPool{newTinyPool(env, 2, tinyCorrect), how, 0}, nil }
+	return target
+}
+
+func TestInChildDeadly(t *testing.T) {
+	childOnly(t)
+	for _, how := range []string{"panic", "exit", "fatal", "race"} {
+		t.Run(how, func(t *testing.T) { Verify(t, deadlyTarget(how)) })
+	}
+}
+
+// What ends the process is a finding like any other: shrunk, kept and replayed.
+func TestDeathsAreFindings(t *testing.T) {
+	for how, want := range map[string]string{
+		"panic": "panic breaks panic: the process died: panic: boom\n",
+		"exit":  "exit breaks exit: the process ended (exit status 3) while the pool was in use\n",
+		"fatal": "fatal breaks fatal: the process died: fatal error: sync: unlock of unlocked mutex\n",
+	} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			out, ok := child(t, dir, "^TestInChildDeadly$/^"+how+"$", "-rapid.checks=200")
+			if ok || !strings.Contains(out, want) || !strings.Contains(out, " c1 reset\n") || !strings.Contains(out, "1 lines; seen in 5 of 5 replays") {
+				t.Errorf("got success %v, want %q in one line:\n%s", ok, want, out)
+			}
+			if kept, err := filepath.Glob(filepath.Join(dir, genTraces, how+"-*.txt")); err != nil || len(kept) != 1 {
+				t.Errorf("kept: %v, %v; want one script", kept, err)
+			}
+			if out, ok = child(t, dir, "^TestInChildDeadly$/^"+how+"$/^Replay$"); ok || !strings.Contains(out, want) {
+				t.Errorf("replay: got success %v:\n%s", ok, out)
+			}
+		})
+	}
+}
+
+// stuckPool hangs its Open, in a way that nobody in the process can do anything about.
+func TestInChildStuck(t *testing.T) {
+	childOnly(t)
+	target := tinyTarget(2, tinyCorrect)
+	target.Name, target.Patience = "stuck", 500*time.Millisecond
+	target.Open = func(*Env) (Pool, error) {
+		for {
+			runtime.Gosched()
+		}
+	}
+	v := newGenVerifier(t, target)
+	v.hang = 500 * time.Millisecond
+	v.start(t)
+}
+
+// A child that does nothing any more is ended, and its stacks say where it was.
+func TestSilenceIsAFinding(t *testing.T) {
+	t.Parallel()
+	out, ok := child(t, t.TempDir(), "^TestInChildStuck$/^Sequential$", "-rapid.shrinktime=1s", "-rapid.nofailfile")
+	for _, want := range []string{
+		"cannot live in a bubble, so it is checked in real time", "stuck breaks hang: the process has done nothing for 1s", "TestInChildStuck",
+	} {
+		if ok || !strings.Contains(out, want) {
+			t.Errorf("got success %v, want %q:\n%s", ok, want, out)
+		}
+	}
+}
+
+// bubbleBreaker waits on a channel of another bubble.
+type bubbleBreaker struct {
+	*tinyPool
+	shared chan struct{}
+}
+
+func (p *bubbleBreaker) Reset() {
+	go func() { <-p.shared }()
+	p.tinyPool.Reset()
+}
+
+func TestInChildSharing(t *testing.T) {
+	childOnly(t)
+	var shared chan struct{} // made by the first run, in its bubble
+	target := tinyTarget(2, tinyCorrect)
+	target.Name = "sharing"
+	target.Open = func(env *Env) (Pool, error) {
+		if shared == nil {
+			shared = make(chan struct{})
+			close(shared)
+		}
+		return &bubbleBreaker{newTinyPool(env, 2, tinyCorrect), shared}, nil
+	}
+	Verify(t, target)
+}
+
+// A pool that the runtime refuses to have in a bubble is checked in real time.
+func TestSharingIsUnfitForBubbles(t *testing.T) {
+	t.Parallel()
+	out, ok := child(t, t.TempDir(), "^TestInChildSharing$/^Accounting$", "-rapid.nofailfile")
+	if !ok || !strings.Contains(out, "sharing cannot live in a bubble, so it is checked in real time") {
+		t.Errorf("got success %v:\n%s", ok, out)
+	}
+}
+
+// A child that never gets to Verify says what it printed.
+func TestInChildLost(t *testing.T) {
+	childOnly(t)
+	if os.Getenv(genChildVariable) != "" {
+		t.Fatal("this test cannot be repeated")
+	}
+	Verify(t, tinyTarget(2, tinyCorrect))
+}
+
+func TestLostChildIsNoPass(t *testing.T) {
+	t.Parallel()
+	out, ok := child(t, t.TempDir(), "^TestInChildLost$")
+	if ok || !strings.Contains(out, "this test cannot be repeated") || !strings.Contains(out, "Target.InProcess") {
+		t.Errorf("got success %v:\n%s", ok, out)
+	}
+}
+
+// The memory that a child writes ahead reads back.
+func TestAheadReadsBack(t *testing.T) {
+	a := &genAhead{mem: make([]byte, genAheadSize)}
+	a.op(genOp{verb: genVReset, client: 1}, false)
+	a.begin()
+	ops := mustParse(t, "c1 acquire; & c2 acquire; c3 close")
+	a.note("opened")
+	for _, o := range ops[:2] {
+		a.op(o, false)
+	}
+	a.note("c1 has r1")
+	a.op(ops[2], true)
+	f := readAhead(a.mem)
+	if got, want := f.plain("x"), "target x\nc1 acquire\nc2 acquire\n"; got != want {
+		t.Errorf("script: got %q, want %q", got, want)
+	}
+	want := []genLine{
+		{text: "open", notes: []string{"opened"}}, {op: ops[0]}, {op: ops[1], notes: []string{"c1 has r1"}}, {op: ops[2], tail: true},
+	}
+	if !slices.EqualFunc(f.lines, want, func(a, b genLine) bool { return fmt.Sprint(a) == fmt.Sprint(b) }) {
+		t.Errorf("lines: got %v, want %v", f.lines, want)
+	}
+	for range genAheadSize {
+		a.note("much")
+	}
+	if n := len(readAhead(a.mem).lines); n == 0 {
+		t.Error("what goes beyond the memory takes the rest along")
+	}
+}
