@@ -26,6 +26,7 @@ type PromiseSpec struct {
 	// Slack more; 0: no limit.
 	IdleTime, Lifetime, Slack time.Duration
 
+	DoneTakes      bool          // an acquire whose context had ended before it may still be granted what is there
 	ShrinksLate    bool          // after a shrink, what was created before it may still be granted
 	AcquireTimeout time.Duration // the pool itself ends an acquire that waited so long; 0: it does not
 	SessionTTL     time.Duration // a session unused for so long may be forgotten; 0: it is kept until EndSession

@@ -50,7 +50,7 @@ func (s *PromiseState) grantable(c *promiseCall, r *promiseResource) *PromiseVio
 		return promiseBroken("I3", "client %d: granted resource %d, which was discarded", c.Client, r.id)
 	case s.held >= s.capStep:
 		return promiseBroken("I2", "client %d: granted resource %d while %d of %d were taken", c.Client, r.id, s.held, s.capStep)
-	case c.Done && !s.cfg.Spec.NoContext:
+	case c.Done && !s.cfg.Spec.NoContext && !s.cfg.Spec.DoneTakes:
 		return promiseBroken("I6", "client %d: granted resource %d though its context had ended before the call", c.Client, r.id)
 	case c.late && s.closed:
 		return promiseBroken("I13", "client %d: granted resource %d though the pool was closed", c.Client, r.id)

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -153,6 +154,7 @@ type genFarSearch struct {
 
 	mu    sync.Mutex
 	given int // guarded by mu; checks given to children
+	share int // guarded by mu; number of the next share
 	ran   int // guarded by mu; checks done
 	at    int // guarded by mu; the share that found is from
 	found *genFinding
@@ -183,7 +185,7 @@ func (s *genFarSearch) sweep(ctx context.Context) {
 				said, err := s.far.ask(ctx, &genAsk{
 					Do: genSearchIt, Subtest: s.subtest, Checks: checks, Seed: genMix(s.seed, uint64(at)), Real: real,
 				}, func(said *genSaid) { s.heard(at, said.Ran) })
-				if s.take(at, said, err); real && s.over() {
+				if s.take(at, checks, said, err); real && s.over() {
 					cancel()
 				}
 			}
@@ -199,8 +201,9 @@ func (s *genFarSearch) next(share int) (at, checks int) {
 	if s.found != nil || s.err != nil {
 		return 0, 0
 	}
-	at = s.given
-	checks = min(share, s.asked-at)
+	at = s.share
+	s.share++
+	checks = min(share, s.asked-s.given)
 	s.given += checks
 	return at, checks
 }
@@ -224,7 +227,7 @@ func (s *genFarSearch) heard(at, ran int) {
 }
 
 // take takes in what came of a share.
-func (s *genFarSearch) take(at int, said *genSaid, err error) {
+func (s *genFarSearch) take(at, checks int, said *genSaid, err error) {
 	if err == nil && said.Ran > 0 {
 		s.heard(at, said.Ran)
 	}
@@ -241,6 +244,10 @@ func (s *genFarSearch) take(at int, said *genSaid, err error) {
 	switch {
 	case err != nil:
 		s.err = err
+	case f != nil && f.deadly && !f.unfit && slices.Contains(s.far.v.target.Known, f.violation.Rule):
+		s.total.known++
+		s.given -= checks - s.under[at] - 1 // the others go to another child
+		s.ran++
 	case f != nil && (s.found == nil || at < s.at):
 		s.found, s.at = f, at
 	}

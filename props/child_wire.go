@@ -106,7 +106,7 @@ func (w *genWire) finding() (*genFinding, error) {
 // counts lists the traffic's counters.
 func (t *genTraffic) counts() []*int {
 	return []*int{
-		&t.runs, &t.calls, &t.grants, &t.waits, &t.cancels, &t.creates, &t.failures, &t.gates, &t.closes,
+		&t.runs, &t.calls, &t.grants, &t.waits, &t.cancels, &t.creates, &t.failures, &t.gates, &t.closes, &t.known,
 	}
 }
 

@@ -66,6 +66,7 @@ type genCall struct {
 // genTraffic counts what runs have done.
 type genTraffic struct {
 	runs, calls, grants, waits, cancels, creates, failures, gates, closes int
+	known                                                                 int // runs that broke a rule known to be broken
 }
 
 func (t *genTraffic) add(u genTraffic) {
@@ -79,8 +80,12 @@ func (t *genTraffic) add(u genTraffic) {
 func (t *genTraffic) cost() int { return t.runs + t.creates/20 }
 
 func (t genTraffic) String() string {
-	return fmt.Sprintf("%d runs: %d calls, %d grants, %d waits, %d cancels, %d creates, %d failed, %d rests with a gate shut, %d closes",
+	s := fmt.Sprintf("%d runs: %d calls, %d grants, %d waits, %d cancels, %d creates, %d failed, %d rests with a gate shut, %d closes",
 		t.runs, t.calls, t.grants, t.waits, t.cancels, t.creates, t.failures, t.gates, t.closes)
+	if t.known > 0 {
+		s += fmt.Sprintf("; %d runs were cut short by what is known", t.known)
+	}
+	return s
 }
 
 // newGenRun opens the target's pool. It is called where the run takes place.

@@ -13,6 +13,25 @@ type Result struct {
 	Existing   int           `json:"existing"` // of which there are so many; 0: not counted
 	Failed     bool          `json:"failed"`
 	Elapsed    time.Duration `json:"elapsed"`
+
+	// Of the generic machine alone.
+	RealTime  bool    `json:"real_time,omitempty"` // runs took place in real time, one for twenty checks
+	Known     int     `json:"known,omitempty"`     // runs that were cut short by what is known, see Target.Known
+	Unchecked string  `json:"unchecked,omitempty"` // what could not be checked
+	Broken    *Broken `json:"broken,omitempty"`
+}
+
+// Broken is a promise that a target broke, as [Verify] found it.
+type Broken struct {
+	Rule   string        `json:"rule"` // one of I1 to I18, or a name
+	Text   string        `json:"text"`
+	Script string        `json:"script"` // as short as it became
+	Stacks string        `json:"stacks,omitempty"`
+	Lines  int           `json:"lines"` // of the script
+	Seen   int           `json:"seen"`  // replays that showed it
+	Tried  int           `json:"tried"` // replays
+	Checks int           `json:"checks"`
+	After  time.Duration `json:"after"` // from the beginning of the subtest, without shrinking
 }
 
 // Reporter is told how a verification goes, by one goroutine at a time.

@@ -31,6 +31,7 @@ type Target struct {
 	Outcome  func(err error) Outcome      // classifies the target's errors; nil: see DefaultOutcome
 	Spec     Spec                         // what the pool promises beyond the least
 	Report   Reporter                     // told how it goes; nil: nobody
+	Known    []string                     // rules known to be broken: a run ends there and is no finding
 	RealTime bool                         // cannot run in a testing/synctest bubble
 
 	// InProcess keeps the runs in this process: a panic in a goroutine of the pool's own then

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/pprof"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -166,9 +167,19 @@ func (v *genVerifier) unchecked() string {
 
 // run does one run and returns what it found and did.
 func (v *genVerifier) run(t *testing.T, play func(*genRun) *model.PromiseViolation) (*genFinding, genTraffic) {
+	do := v.genBubbleRun
 	if v.target.RealTime {
-		return v.genRealRun(play)
+		do = v.genRealRun
 	}
+	f, traffic := do(t, play)
+	if f != nil && !f.unfit && slices.Contains(v.target.Known, f.violation.Rule) {
+		f, traffic.known = nil, 1
+	}
+	return f, traffic
+}
+
+// genBubbleRun does one run in a bubble.
+func (v *genVerifier) genBubbleRun(t *testing.T, play func(*genRun) *model.PromiseViolation) (*genFinding, genTraffic) {
 	var run atomic.Pointer[genRun]
 	var broken *model.PromiseViolation
 	p, hung := genInBubble(t, v.hang, func() {
@@ -200,7 +211,7 @@ func (v *genVerifier) run(t *testing.T, play func(*genRun) *model.PromiseViolati
 }
 
 // genRealRun does one run in real time.
-func (v *genVerifier) genRealRun(play func(*genRun) *model.PromiseViolation) (*genFinding, genTraffic) {
+func (v *genVerifier) genRealRun(_ *testing.T, play func(*genRun) *model.PromiseViolation) (*genFinding, genTraffic) {
 	clock := v.reals.next(v.target.Name)
 	var r *genRun
 	var broken *model.PromiseViolation
@@ -273,6 +284,7 @@ func replayOps(ops []genOp) func(*genRun) *model.PromiseViolation {
 func (v *genVerifier) check(t *testing.T, profile genProfile) {
 	t.Helper()
 	started := time.Now()
+	var broken *Broken
 	search := v.search
 	if v.far != nil {
 		search = v.far.search
@@ -282,12 +294,19 @@ func (v *genVerifier) check(t *testing.T, profile genProfile) {
 		defer func() {
 			v.target.Report.Result(Result{
 				Machine: "generic", Subtest: profile.name, Asked: asked, Executed: ran, Operations: total.calls,
-				Failed: t.Failed(), Elapsed: time.Since(started),
+				Failed: t.Failed(), Elapsed: time.Since(started), RealTime: v.target.RealTime, Known: total.known,
+				Unchecked: v.unchecked(), Broken: broken,
 			})
 		}()
 	}
 	if found != nil {
-		v.fail(t, v.shrink(t, found))
+		took := time.Since(started)
+		found = v.shrink(t, found)
+		broken = &Broken{
+			Rule: found.violation.Rule, Text: found.violation.Text, Script: found.script(v.target.Name), Stacks: found.stacks,
+			Lines: len(found.ops), Seen: found.seen, Tried: found.tried, Checks: ran, After: took,
+		}
+		v.fail(t, found)
 		return
 	}
 	t.Logf("%s: %v in %v", v.target.Name, total, time.Since(started).Round(time.Millisecond))

@@ -28,7 +28,7 @@ func (v *genVerifier) shrinkHere(t *testing.T, f *genFinding, until time.Time) *
 	s.hasty = s.run
 	if hasty := v.hastier(true); hasty != v {
 		s.hasty = func(play genPlay) (*genFinding, int) {
-			f, traffic := hasty.genRealRun(play)
+			f, traffic := hasty.run(t, play)
 			return f, traffic.cost()
 		}
 	}
