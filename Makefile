@@ -5,7 +5,7 @@ CHECKS  ?= 1000
 TOOLS   := GOWORK=off $(GO) tool -modfile=tools/go.mod
 SCHED   := $(GO) run ./cmd/poolproof test -instrument ./pool,./pool/pooltest/broken,./props/internal/racy ./props ./pool/pooltest/broken -- \
 	-tags=invariants,sched -run 'Instrumented|Exhaust|Races|Racy|Schedules|TestVerify(Plain)?Pool/Scheduled'
-MODULES := . cmd/poolproof otelpool
+MODULES := . cmd/poolproof otelpool peers
 
 HISTORIES ?= 10000
 

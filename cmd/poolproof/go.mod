@@ -7,6 +7,7 @@ require (
 	github.com/chromedp/cdproto v0.0.0-20260321001828-e3e3800016bc
 	github.com/chromedp/chromedp v0.15.1
 	github.com/poolproof/poolproof v0.0.0
+	github.com/poolproof/poolproof/peers v0.0.0
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/spf13/cobra v1.10.2
 	github.com/vbauerster/mpb/v8 v8.16.2
@@ -34,3 +35,5 @@ require (
 )
 
 replace github.com/poolproof/poolproof => ../..
+
+replace github.com/poolproof/poolproof/peers => ../../peers

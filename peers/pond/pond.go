@@ -1,0 +1,43 @@
+// Package pond adapts github.com/alitto/pond/v2.
+package pond
+
+import (
+	"context"
+	"errors"
+
+	"github.com/alitto/pond/v2"
+
+	"github.com/poolproof/poolproof/props"
+)
+
+// Targets returns the pool with a queue without end, and with one that holds a task and
+// blocks whoever submits more.
+func Targets() []props.Target {
+	return []props.Target{
+		target("pond", 2),
+		target("pond-queue", 1, pond.WithQueueSize(1)),
+	}
+}
+
+func target(name string, size int, options ...pond.Option) props.Target {
+	return props.Target{
+		Name: name, Capacity: size,
+		Spec: props.Spec{
+			NoContext:   true,
+			HookPanics:  true, // README: panics of tasks are captured
+			CloseWaits:  true, // StopAndWait: waits for all submitted tasks
+			ShrinksLate: true, // Resize: nothing is said of tasks that run
+		},
+		Outcome: func(err error) props.Outcome {
+			if errors.Is(err, pond.ErrPoolStopped) {
+				return props.Closed
+			}
+			return props.DefaultOutcome(err)
+		},
+		Open: func(env *props.Env) (props.Pool, error) {
+			p := pond.NewPool(size, options...)
+			submit := func(_ context.Context, task func()) error { return p.Go(task) }
+			return props.FromTasks(env, submit, p.StopAndWait), nil
+		},
+	}
+}
