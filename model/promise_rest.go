@@ -63,8 +63,8 @@ func (s *PromiseState) grantable(c *promiseCall, r *promiseResource) *PromiseVio
 // unexpired judges a resource's age at a grant, giving every doubt to the pool.
 func (s *PromiseState) unexpired(c *promiseCall, r *promiseResource) *PromiseViolation {
 	spec := &s.cfg.Spec
-	taken := c.At // the earliest moment at which the pool may have chosen r
-	if !s.cfg.Loose && s.rests > c.rests {
+	taken := c.At                                                 // the earliest moment at which the pool may have chosen r
+	if !s.cfg.Loose && s.rests > c.rests && s.restInFlight == 0 { // it may have chosen, and run a hook first
 		taken = max(taken, s.restAt)
 	}
 	if r.checkAt >= c.At {

@@ -27,6 +27,9 @@ func FromCalls(call func(ctx context.Context, body func(*Resource)) error, stop 
 // runs and returns at once; set Spec.NoContext to leave contexts out altogether. The leases
 // are [Ender]s.
 func FromTasks(env *Env, submit func(ctx context.Context, task func()) error, stop func()) Pool {
+	env.mu.Lock()
+	env.hookless = true
+	env.mu.Unlock()
 	return &genCalls{stop: stop, queued: true, call: func(ctx context.Context, body func(*Resource)) error {
 		return submit(ctx, func() {
 			r := env.begin()
@@ -41,6 +44,7 @@ func (e *Env) begin() *Resource {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	r := &Resource{env: e, id: uint64(len(e.resources)) + 1}
+	e.tasks++
 	e.resources = append(e.resources, r)
 	e.logLocked(model.PromiseEvent{Kind: model.PromiseCreateBegan, Resource: r.id})
 	e.logLocked(model.PromiseEvent{Kind: model.PromiseCreateEnded, Resource: r.id})

@@ -35,6 +35,10 @@ const (
 // what a pool leaves behind adds up.
 const genWeary = 200
 
+// genUnfitTries is how often a script that hung a bubble is replayed in real time: it may
+// have come upon a fault, and chance decides whether it does so again.
+const genUnfitTries = 20
+
 func newGenFar(v *genVerifier, role genRole) *genFar { return &genFar{v: v, role: role} }
 
 // get returns a child that nobody else uses.
@@ -126,7 +130,12 @@ func (f *genFar) search(t *testing.T, profile genProfile) (found *genFinding, to
 		f.stop()
 		f.v.target.RealTime = true
 		s.given = s.ran
-		if s.found = f.replay(t, s.found.ops); s.found != nil {
+		ops := s.found.ops
+		s.found = nil
+		for try := 0; try < genUnfitTries && s.found == nil && ctx.Err() == nil; try++ {
+			s.found = f.replay(t, ops)
+		}
+		if s.found != nil {
 			break
 		}
 	}

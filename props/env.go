@@ -29,6 +29,9 @@ type Env struct {
 	acquiring int                   // guarded by mu; acquires under way
 	forced    bool                  // guarded by mu; leases have been revoked
 	closing   bool                  // guarded by mu; a close has been called
+	sound     bool                  // the end of a context makes no Create fail
+	tasks     int                   // guarded by mu; resources that were tasks
+	hookless  bool                  // guarded by mu; tasks are the resources: nothing calls hooks
 	restless  int                   // guarded by mu; hooks called since the last line of the script
 	dead      bool                  // guarded by mu; hooks block for ever
 	history   *genHistory           // guarded by mu; nil: nothing is recorded
@@ -139,7 +142,7 @@ func (e *Env) Create(ctx context.Context) (*Resource, error) {
 	e.mu.Unlock()
 
 	how, err := e.perform(ctx, genCreate, plan, gate)
-	if err == nil && ctx.Err() != nil && plan.how == genPrompt {
+	if err == nil && ctx.Err() != nil && plan.how == genPrompt && !e.sound {
 		err = context.Cause(ctx)
 	}
 	if how == genFail {
@@ -328,6 +331,13 @@ func (e *Env) kill() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.dead = true
+}
+
+// hasNoHooks reports whether nothing calls the hooks, so that there is nothing to steer.
+func (e *Env) hasNoHooks() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.hookless && len(e.resources) == e.tasks
 }
 
 // rested forgets the hooks called so far.

@@ -99,6 +99,7 @@ func newGenRun(target *Target, clock genClock, ahead *genAhead) *genRun {
 	}
 	r.traffic.runs = 1
 	ahead.begin()
+	r.env.sound = target.Spec.HooksSucceed
 	clock.attach(r.env)
 	return r
 }

@@ -294,7 +294,7 @@ func (d *genDrawer) hooks(r *genRun, front []genOp) []genChoice {
 	if gates := r.env.gated(); len(gates) > 0 && !opened {
 		cs = append(cs, genChoice{10, func() genOp { return d.open(r, gates) }})
 	}
-	if d.theme&(genTGates|genTFailures|genTPanics|genTTime) != 0 {
+	if d.theme&(genTGates|genTFailures|genTPanics|genTTime) != 0 && !r.env.hasNoHooks() {
 		cs = append(cs, genChoice{12, func() genOp { return d.plan(r) }})
 	}
 	return cs

@@ -28,7 +28,9 @@ func (r *genRun) can(o genOp) bool {
 	case genVDiscard:
 		return c.lease != nil && genHas[Discarder](c.lease.lease)
 	case genVEnd:
-		return c.lease != nil && genHas[Ender](c.lease.lease) && (o.ending < Panic || r.target.Spec.HookPanics)
+		spec := &r.target.Spec
+		return c.lease != nil && genHas[Ender](c.lease.lease) && (o.ending < Panic || spec.HookPanics) &&
+			(o.ending != Goexit || !spec.NoGoexit)
 	case genVAgain:
 		return c.lease == nil && c.last != nil && r.target.Spec.DoubleRelease != Undefined && !r.env.isForced()
 	}
@@ -37,14 +39,15 @@ func (r *genRun) can(o genOp) bool {
 
 // canGlobally reports whether an op without a client can be done now.
 func (r *genRun) canGlobally(o genOp) bool {
-	panics := r.target.Spec.HookPanics
+	panics, fails := r.target.Spec.HookPanics, !r.target.Spec.HooksSucceed
 	switch o.verb {
 	case genVOpen:
 		gates := r.env.gated()
 		return o.gate >= 1 && o.gate <= len(gates) && (o.how != genPanics || panics) &&
-			(o.how != genFail || gates[o.gate-1].hook != genDestroy)
+			(o.how != genFail || fails && gates[o.gate-1].hook != genDestroy)
 	case genVNext:
-		return (o.plan.how != genPanics || panics) && (o.plan.how != genFail || o.hook != genDestroy)
+		return (o.plan.how != genPanics || panics) && (o.plan.how != genFail || fails && o.hook != genDestroy) &&
+			(o.plan.how != genGateCtx || fails)
 	}
 	return o.wait > 0
 }

@@ -53,7 +53,7 @@ const (
 // shrink returns the shortest finding that it comes to.
 func (s *genShrinker) shrink() *genFinding {
 	first := s.best
-	if s.weigh(); s.best.seen == 0 {
+	if s.weigh(s.greedy, genSure); s.best.seen == 0 {
 		return s.best
 	}
 	s.again, s.certain = 1, s.best.seen == s.best.tried
@@ -64,20 +64,24 @@ func (s *genShrinker) shrink() *genFinding {
 	for !s.greedy && s.search() {
 		s.steps()
 	}
-	if s.weigh(); s.best.seen == 0 { // too hasty
+	sure := genSure
+	if s.greedy { // it takes long, and cannot be more than a hint
+		sure = 1
+	}
+	if s.weigh(false, sure); s.best.seen == 0 { // too hasty
 		return first
 	}
 	return s.best
 }
 
 // weigh learns how certain the best finding is: at least one replay, and more if there is time.
-func (s *genShrinker) weigh() {
+func (s *genShrinker) weigh(hasty bool, sure int) {
 	s.left = genForReplays
 	s.best.seen, s.best.tried = 0, 0
-	enough := func() bool { return s.best.tried >= genSure && s.best.seen > 0 || s.best.tried >= genRare }
+	enough := func() bool { return s.best.tried >= sure && s.best.seen > 0 || s.best.tried >= genRare }
 	for s.best.tried == 0 || !enough() && !s.spent() {
 		s.best.tried++
-		if s.same(s.redo(s.best.ops, false)) {
+		if s.same(s.redo(s.best.ops, hasty)) {
 			s.best.seen++
 		}
 	}

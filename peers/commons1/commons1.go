@@ -10,14 +10,21 @@ import (
 	"github.com/poolproof/poolproof/props"
 )
 
-// Targets returns the pool of two objects.
+// Targets returns the pool of two objects, and one whose factory never fails.
 func Targets() []props.Target {
+	return []props.Target{
+		target("commons1", props.Spec{}),
+		target("commons1-sound", props.Spec{HooksSucceed: true}),
+	}
+}
+
+func target(name string, spec props.Spec) props.Target {
 	const size = 2
-	return []props.Target{{
-		Name: "commons1", Capacity: size,
-		// BorrowObject: the context ends the wait of a full pool; nothing is said of one that
-		// has ended before.
-		Spec: props.Spec{DoneTakes: true},
+	// BorrowObject: the context ends the wait of a full pool; nothing is said of one that
+	// has ended before.
+	spec.DoneTakes = true
+	return props.Target{
+		Name: name, Capacity: size, Spec: spec,
 		Outcome: func(err error) props.Outcome {
 			var state *commons.IllegalStateErr
 			if errors.As(err, &state) {
@@ -42,7 +49,7 @@ func Targets() []props.Target {
 				}, nil, nil, nil)
 			return pool{commons.NewObjectPool(context.Background(), factory, config), env}, nil
 		},
-	}}
+	}
 }
 
 type pool struct {
@@ -67,4 +74,5 @@ type lease struct {
 
 func (l lease) Resource() *props.Resource { return l.r }
 func (l lease) Release()                  { l.env.Report(l.p.ReturnObject(context.Background(), l.r)) }
-func (l lease) Discard()                  { l.env.Report(l.p.InvalidateObject(context.Background(), l.r)) }
+
+func (l lease) Discard() { l.env.Report(l.p.InvalidateObject(context.Background(), l.r)) }

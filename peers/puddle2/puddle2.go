@@ -49,7 +49,9 @@ func (p pool) Counts() (idle, leased, total int) {
 	return int(s.IdleResources()), int(s.AcquiredResources()), int(s.TotalResources())
 }
 
-type lease struct{ r *puddle.Resource[*props.Resource] }
+type lease struct {
+	r *puddle.Resource[*props.Resource]
+}
 
 func (l lease) Resource() *props.Resource { return l.r.Value() }
 func (l lease) Release()                  { l.r.Release() }

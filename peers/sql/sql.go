@@ -11,16 +11,23 @@ import (
 	"github.com/poolproof/poolproof/props"
 )
 
-// Targets returns a database of two connections.
+// Targets returns a database of two connections, and one whose limit is changed.
 func Targets() []props.Target {
+	return []props.Target{
+		target("sql", func(p pool) props.Pool { return p }),
+		target("sql-resize", func(p pool) props.Pool { return resizable{p} }),
+	}
+}
+
+func target(name string, adapt func(pool) props.Pool) props.Target {
 	const size = 2
-	return []props.Target{{
-		Name: "sql", Capacity: size,
+	return props.Target{
+		Name: name, Capacity: size,
 		Spec: props.Spec{
 			Lifetime:    5 * time.Minute, // SetConnMaxLifetime: expired ones are closed before reuse at the latest
 			IdleTime:    time.Minute,     // SetConnMaxIdleTime: the same
-			Slack:       time.Millisecond,
-			ShrinksLate: true, // SetMaxOpenConns: nothing is said of connections in use
+			Slack:       2 * time.Second, // idle ones are looked for once a second
+			ShrinksLate: true,            // SetMaxOpenConns: nothing is said of connections in use
 		},
 		Outcome: func(err error) props.Outcome {
 			if err.Error() == "sql: database is closed" { // the package exports no name for it
@@ -34,9 +41,9 @@ func Targets() []props.Target {
 			db.SetMaxIdleConns(size)
 			db.SetConnMaxLifetime(5 * time.Minute)
 			db.SetConnMaxIdleTime(time.Minute)
-			return pool{db}, nil
+			return adapt(pool{db}), nil
 		},
-	}}
+	}
 }
 
 type pool struct{ *sql.DB }
@@ -51,12 +58,14 @@ func (p pool) Acquire(ctx context.Context) (props.Lease, error) {
 	return l, err
 }
 
-func (p pool) Resize(most int) error { p.SetMaxOpenConns(most); return nil }
-
 func (p pool) Counts() (idle, leased, total int) {
 	s := p.Stats()
 	return s.Idle, s.InUse, s.OpenConnections
 }
+
+type resizable struct{ pool }
+
+func (p resizable) Resize(most int) error { p.SetMaxOpenConns(most); return nil }
 
 type lease struct {
 	*sql.Conn
