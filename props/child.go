@@ -317,7 +317,7 @@ func (f *genFar) shrink(t *testing.T, found *genFinding, until time.Time) *genFi
 			return shrunk
 		}
 	}
-	s := &genShrinker{best: best, greedy: true, until: until, better: func(*genFinding) {}}
+	s := &genShrinker{best: best, greedy: true, slow: f.v.target.RealTime, until: until, better: func(*genFinding) {}}
 	s.script = func(ops []genOp, hasty bool) (*genFinding, int) {
 		f, cost, err := f.once(t.Context(), ops, hasty)
 		if err != nil {

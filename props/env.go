@@ -30,6 +30,7 @@ type Env struct {
 	forced    bool                  // guarded by mu; leases have been revoked
 	closing   bool                  // guarded by mu; a close has been called
 	sound     bool                  // the end of a context makes no Create fail
+	churns    []int                 // guarded by mu; clients whose churns have ended
 	tasks     int                   // guarded by mu; resources that were tasks
 	hookless  bool                  // guarded by mu; tasks are the resources: nothing calls hooks
 	restless  int                   // guarded by mu; hooks called since the last line of the script

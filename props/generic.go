@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/poolproof/poolproof/model"
 )
@@ -21,8 +22,8 @@ type genRun struct {
 	clock  genClock
 
 	clients []genClient
-	flying  map[int]*genCall // calls that have not returned, by number
-	calls   int
+	flying  map[int]*genCall // calls that have not returned, by number; not those of churns
+	calls   atomic.Int64
 	used    map[string]bool // sessions acquired so far
 	tail    bool            // the run is winding down
 	ahead   *genAhead       // told of each line before it is done; nil: nobody
@@ -200,6 +201,8 @@ func (r *genRun) launch(o genOp) {
 		r.traffic.cancels++
 		r.env.began(model.PromiseEvent{Kind: model.PromiseCallCanceled, Op: c.kind, Call: c.number, Client: o.client, Done: true})
 		c.cancel()
+	case genVChurn:
+		r.churn(o)
 	default:
 		c := r.begin(o)
 		r.clock.start(func() { r.env.returned(r.perform(c), c) })
@@ -208,10 +211,9 @@ func (r *genRun) launch(o genOp) {
 
 // begin notes that the call begins that o asks for.
 func (r *genRun) begin(o genOp) *genCall {
-	r.calls++
 	r.traffic.calls++
 	cl := &r.clients[o.client-1]
-	c := &genCall{op: o, number: r.calls, kind: genKind(o.verb)}
+	c := &genCall{op: o, number: r.newCall(), kind: genKind(o.verb)}
 	ev := model.PromiseEvent{
 		Kind: model.PromiseCallBegan, Op: c.kind, Call: c.number, Client: o.client, Session: o.session, Max: o.max, Done: o.done,
 	}

@@ -16,13 +16,14 @@ type genProfile struct {
 	together int  // lines done together, at most
 	rounds   bool // traffic comes in bursts, each followed by calm and silence
 	books    bool // closes, resets and endings come early and often
+	churns   bool // some clients take and give back as fast as they can
 }
 
 // genProfiles are the subtests of the generic machine.
 func genProfiles() []genProfile {
 	return []genProfile{
 		{name: "Sequential", steps: 40, together: 1},
-		{name: "Progress", steps: 24, together: 5, rounds: true},
+		{name: "Progress", steps: 24, together: 5, rounds: true, churns: true},
 		{name: "Accounting", steps: 40, together: 2, books: true},
 	}
 }
@@ -53,6 +54,7 @@ const (
 	genTClose
 	genTAgain
 	genTBursts
+	genTChurn
 	genThemes
 )
 
@@ -204,6 +206,9 @@ func (d *genDrawer) common(r *genRun, free int, holders, cancels []int) []genCho
 	if free > 0 && d.has(genTTries) && genHas[TryAcquirer](r.pool) {
 		cs = append(cs, genChoice{10, func() genOp { return genOp{verb: genVTry, client: free} }})
 	}
+	if free > 0 && d.profile.churns && d.has(genTChurn) {
+		cs = append(cs, genChoice{40, func() genOp { return genOp{verb: genVChurn, client: free, max: 1 + d.rng.IntN(genMostTurns)} }})
+	}
 	if len(holders) > 0 {
 		cs = append(cs, genChoice{25, func() genOp { return d.giveBack(r, d.of(holders)) }})
 	}
@@ -219,6 +224,9 @@ func (d *genDrawer) common(r *genRun, free int, holders, cancels []int) []genCho
 	}
 	return append(cs, genChoice{weight, func() genOp { return genOp{verb: genVWait, wait: d.wait(r)} }})
 }
+
+// genMostTurns bounds how often a churn takes and gives back.
+const genMostTurns = 30
 
 // again returns a client that can release a second time, or 0.
 func (d *genDrawer) again(r *genRun) int {

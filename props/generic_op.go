@@ -31,13 +31,14 @@ const (
 	genVClose
 	genVShutdown
 	genVReopen
+	genVChurn
 	genVerbs
 )
 
 func (v genVerb) String() string {
 	return [...]string{
 		"acquire", "release", "cancel", "wait", "try", "discard", "end", "next", "open", "end-session", "resize", "reset",
-		"create", "again", "close", "shutdown", "reopen",
+		"create", "again", "close", "shutdown", "reopen", "churn",
 	}[v]
 }
 
@@ -93,7 +94,7 @@ func (o genOp) String() string {
 		b.WriteString(" " + o.ending.String())
 	case genVEndSession:
 		b.WriteString(" " + o.session)
-	case genVResize:
+	case genVResize, genVChurn:
 		b.WriteString(" " + strconv.Itoa(o.max))
 	case genVNext:
 		b.WriteString(" " + o.hook.String() + " " + o.plan.how.String())
@@ -171,7 +172,7 @@ func (o *genOp) parseArgs(args []string) (err error) {
 		o.ending, err = genNamed(arg(0), Goexit+1)
 	case genVEndSession:
 		o.session = arg(0)
-	case genVResize:
+	case genVResize, genVChurn:
 		o.max, err = strconv.Atoi(arg(0))
 	case genVNext:
 		if o.hook, err = genNamed(arg(0), genHooks); err != nil {

@@ -54,6 +54,9 @@ func (r *genRun) canGlobally(o genOp) bool {
 
 // cancellable reports whether ending the call's context means something.
 func (r *genRun) cancellable(c *genCall) bool {
+	if c.op.verb == genVChurn {
+		return false
+	}
 	switch c.kind {
 	case model.PromiseAcquire:
 		return !r.target.Spec.NoContext
@@ -72,6 +75,8 @@ func (r *genRun) canAsk(o genOp) bool {
 		return context && (o.session == "" || genHas[SessionAcquirer](r.pool))
 	case genVTry:
 		return genHas[TryAcquirer](r.pool)
+	case genVChurn:
+		return o.max >= 1
 	case genVEndSession:
 		return genHas[SessionAcquirer](r.pool) && !closed
 	case genVResize:
@@ -155,6 +160,7 @@ func (r *genRun) settle() *model.PromiseViolation {
 // observe lets the judge see what has happened, keeps track of the clients, and returns the
 // first violation that was seen.
 func (r *genRun) observe() *model.PromiseViolation {
+	over := r.env.churnsOver() // before their last events
 	evs := r.env.drain()
 	for i := range evs {
 		e := &evs[i]
@@ -165,6 +171,10 @@ func (r *genRun) observe() *model.PromiseViolation {
 		if r.broken == nil {
 			r.broken = r.judge.Observe(*e)
 		}
+	}
+	for _, id := range over {
+		r.clients[id-1].call.cancel()
+		r.clients[id-1].call = nil
 	}
 	return r.broken
 }
@@ -180,6 +190,12 @@ func (r *genRun) follow(e *model.PromiseEvent) {
 		}
 	case model.PromiseCallEnded:
 		c := r.flying[e.Call]
+		if c == nil { // of a churn
+			if e.Resource > 0 {
+				r.traffic.grants++
+			}
+			return
+		}
 		delete(r.flying, e.Call)
 		cl := &r.clients[c.op.client-1]
 		cl.call = nil

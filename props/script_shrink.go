@@ -20,6 +20,7 @@ type genShrinker struct {
 	hasty  func(genPlay) (*genFinding, int) // a run that is quicker to take a debt for a finding
 	until  time.Time                        // when to stop in any case; zero: never
 	greedy bool                             // small steps only: runs take too long for a search
+	slow   bool                             // a run that is not hasty takes very long
 
 	script func(ops []genOp, hasty bool) (*genFinding, int) // replaces run and hasty for scripts; may be nil
 	better func(*genFinding)                                // told of each script that takes the best one's place
@@ -53,7 +54,7 @@ const (
 // shrink returns the shortest finding that it comes to.
 func (s *genShrinker) shrink() *genFinding {
 	first := s.best
-	if s.weigh(s.greedy, genSure); s.best.seen == 0 {
+	if s.weigh(s.slow, genSure); s.best.seen == 0 {
 		return s.best
 	}
 	s.again, s.certain = 1, s.best.seen == s.best.tried
@@ -65,7 +66,7 @@ func (s *genShrinker) shrink() *genFinding {
 		s.steps()
 	}
 	sure := genSure
-	if s.greedy { // it takes long, and cannot be more than a hint
+	if s.slow {
 		sure = 1
 	}
 	if s.weigh(false, sure); s.best.seen == 0 { // too hasty
@@ -256,6 +257,11 @@ func (o genOp) simpler() []genOp {
 	case genVResize:
 		if o.max > 1 {
 			add(func(n *genOp) { n.max-- })
+		}
+	case genVChurn:
+		add(func(n *genOp) { n.verb, n.max = genVAcquire, 0 })
+		if o.max > 1 {
+			add(func(n *genOp) { n.max /= 2 })
 		}
 	case genVOpen:
 		add(func(n *genOp) { n.how = genPrompt })

@@ -31,7 +31,7 @@ func anyGenOp(rt *rapid.T) genOp {
 		o.ending = Ending(rapid.IntRange(0, int(Goexit)).Draw(rt, "ending"))
 	case genVEndSession:
 		o.session = rapid.SampledFrom(genSessions()).Draw(rt, "session")
-	case genVResize:
+	case genVResize, genVChurn:
 		o.max = rapid.IntRange(1, 9).Draw(rt, "max")
 	case genVNext:
 		o.hook = genHook(rapid.IntRange(0, int(genHooks)-1).Draw(rt, "hook"))

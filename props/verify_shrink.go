@@ -20,7 +20,7 @@ func (v *genVerifier) shrink(t *testing.T, f *genFinding) *genFinding {
 // shrinkHere makes a finding short in this process.
 func (v *genVerifier) shrinkHere(t *testing.T, f *genFinding, until time.Time) *genFinding {
 	t.Helper()
-	s := &genShrinker{best: f, greedy: v.target.RealTime, until: until, better: v.better}
+	s := &genShrinker{best: f, greedy: v.target.RealTime, slow: v.target.RealTime, until: until, better: v.better}
 	s.run = func(play genPlay) (*genFinding, int) {
 		f, traffic := v.run(t, play)
 		return f, traffic.cost()
