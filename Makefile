@@ -9,13 +9,13 @@ MODULES := . cmd/poolproof otelpool peers
 
 HISTORIES ?= 10000
 
-.PHONY: help build test race explore conform sched sched-deep props linearize bench lint check fmt
+.PHONY: help build test race explore conform sched sched-deep props peers linearize bench lint check fmt
 
 build: ## compile every module
 	@for m in $(MODULES); do (cd $$m && $(GO) build ./...) || exit 1; done
 
 test: build ## everything that must hold, the race detector included where it matters
-	$(GO) test $(TAGS) -timeout 9m ./... ./cmd/poolproof/... ./otelpool/...
+	$(GO) test $(TAGS) -timeout 9m ./... ./cmd/poolproof/... ./otelpool/... ./peers/...
 	$(GO) test $(TAGS) -race -timeout 9m ./pool ./pool/pooltest ./pool/process/... ./pool/fallback ./otelpool ./examples/...
 	$(GO) test $(TAGS) -race -timeout 9m ./props -run 'Test(Verify|Traces)' -rapid.checks=50
 	@$(MAKE) --no-print-directory sched
@@ -40,6 +40,9 @@ props: ## deep random checks; CHECKS=n sets how many
 
 linearize: ## the judges of histories beside porcupine on HISTORIES drawn ones, and on good, bad and large ones
 	$(GO) test $(TAGS) ./linearize -linearize.deep=$(HISTORIES) -timeout 20m
+
+peers: ## known faults of public pools, found and not found any more; half an hour
+	$(GO) test $(TAGS) ./cmd/poolproof -run TestKnownFaults -peers.all -v -timeout 90m
 
 bench: ## the pool beside its references; compare ratios, see docs/benchmarks.md
 	$(GO) test ./pool -run '^$$' -bench . -benchtime 200ms -count 10 | tee bench.out

@@ -11,6 +11,9 @@ import (
 	"github.com/poolproof/poolproof/props"
 )
 
+// SetConnMaxIdleTime is set, but not held against it: when idle connections are closed is
+// left to a goroutine that closes others meanwhile.
+
 // Targets returns a database of two connections, and one whose limit is changed.
 func Targets() []props.Target {
 	return []props.Target{
@@ -25,9 +28,8 @@ func target(name string, adapt func(pool) props.Pool) props.Target {
 		Name: name, Capacity: size,
 		Spec: props.Spec{
 			Lifetime:    5 * time.Minute, // SetConnMaxLifetime: expired ones are closed before reuse at the latest
-			IdleTime:    time.Minute,     // SetConnMaxIdleTime: the same
-			Slack:       2 * time.Second, // idle ones are looked for once a second
-			ShrinksLate: true,            // SetMaxOpenConns: nothing is said of connections in use
+			Slack:       time.Millisecond,
+			ShrinksLate: true, // SetMaxOpenConns: nothing is said of connections in use
 		},
 		Outcome: func(err error) props.Outcome {
 			if err.Error() == "sql: database is closed" { // the package exports no name for it
