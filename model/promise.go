@@ -21,7 +21,7 @@ type PromiseSpec struct {
 	DestroyTwice      bool            // a resource may be destroyed more than once
 	HookPanics        bool            // survives a panic in Create, Destroy, Check or a task
 	NoGoexit          bool            // HookPanics says nothing of tasks that call runtime.Goexit
-	HooksSucceed      bool            // nothing is promised for a Create or Check that fails: none is made to
+	HooksSucceed      bool            // nothing is promised for hooks that fail or panic: none is made to
 	DoubleRelease     PromiseReaction // what a second release does
 
 	// IdleTime and Lifetime bound a resource's age when it is granted, each by at most

@@ -109,6 +109,7 @@ func TestPromiseRules(t *testing.T) {
 		{"waits for a create", PromiseSpec{}, promiseJoin(promiseCallOf(1, PromiseAcquire), promiseHook(PromiseCreateBegan, 1), promiseRest(0)), ""},
 		{"done context takes", PromiseSpec{}, promiseJoin(done, promiseMade(1), promiseGot(1, 1)), "I6"},
 		{"done context, no context", PromiseSpec{NoContext: true}, promiseJoin(done, promiseMade(1), promiseGot(1, 1)), ""},
+		{"done context, not promised", PromiseSpec{DoneTakes: true}, promiseJoin(done, promiseMade(1), promiseGot(1, 1)), ""},
 		{"cancelled for no reason", PromiseSpec{}, promiseJoin(promiseCallOf(1, PromiseAcquire), promiseEnd(1, PromiseCancelled)), "I6"},
 		{"out of order", PromiseSpec{FIFO: true}, fifo, "I7"},
 		{"out of order, not promised", PromiseSpec{}, fifo, ""},

@@ -29,16 +29,17 @@ func (r *genRun) churn(o genOp) {
 	})
 }
 
-// turn takes something once and gives it back; false if there was nothing to take.
+// turn takes something once and gives it back; false if there is nothing to be had any more.
 func (r *genRun) turn(c *genCall) bool {
 	taken := &genCall{
 		op: genOp{verb: genVAcquire, client: c.op.client}, number: r.newCall(), kind: model.PromiseAcquire, ctx: c.ctx,
 	}
 	ev := model.PromiseEvent{Kind: model.PromiseCallBegan, Op: taken.kind, Call: taken.number, Client: c.op.client}
 	r.env.began(ev)
-	r.env.returned(r.perform(taken), taken)
+	answer := r.perform(taken)
+	r.env.returned(answer, taken)
 	if taken.lease == nil {
-		return false
+		return answer.Outcome == Refused || answer.Outcome == CreateFailed
 	}
 	back := &genCall{
 		op: genOp{verb: genVRelease, client: c.op.client}, number: r.newCall(), kind: model.PromiseRelease,

@@ -169,10 +169,11 @@ func genFrames(stack string) string {
 	var b strings.Builder
 	b.WriteString(lines[0] + "\n")
 	for i := 1; i+1 < len(lines); i += 2 {
-		name := strings.TrimPrefix(lines[i], "created by ")
-		if j := strings.LastIndex(name, "("); j > 0 {
+		name, created := strings.CutPrefix(lines[i], "created by ")
+		if j := strings.LastIndex(name, "("); j > 0 && !created {
 			name = name[:j]
 		}
+		name, _, _ = strings.Cut(name, " in goroutine ")
 		own := strings.Contains(name, "poolproof/props.(*gen") || strings.Contains(name, "poolproof/props.gen") ||
 			strings.Contains(name, "poolproof/sched.")
 		if own || strings.HasPrefix(name, "runtime/") || strings.Contains(name, "testing") || name == "panic" ||

@@ -39,7 +39,8 @@ func (r *genRun) can(o genOp) bool {
 
 // canGlobally reports whether an op without a client can be done now.
 func (r *genRun) canGlobally(o genOp) bool {
-	panics, fails := r.target.Spec.HookPanics, !r.target.Spec.HooksSucceed
+	fails := !r.target.Spec.HooksSucceed
+	panics := r.target.Spec.HookPanics && fails
 	switch o.verb {
 	case genVOpen:
 		gates := r.env.gated()
