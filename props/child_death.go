@@ -34,6 +34,9 @@ func (c *genChild) died(ctx context.Context) (*genSaid, *genFinding, error) {
 		return nil, nil, c.early()
 	}
 	rule, text := genLastWords(c.printed.String(), c.cmd.ProcessState)
+	if rule == "exit" && strings.Contains(c.printed.String(), "--- FAIL: ") {
+		return nil, nil, fmt.Errorf("child: its test failed by itself:\n%s", c.printed.String())
+	}
 	f.violation = &model.PromiseViolation{Rule: rule, Text: text}
 	f.stacks = genLastStack(c.printed.String())
 	f.deadly = true
