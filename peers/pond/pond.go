@@ -12,18 +12,24 @@ import (
 
 // Targets returns the pool with a queue without end, and with one that holds a task and
 // blocks whoever submits more; and with tasks that call runtime.Goexit, of which the
-// documentation says nothing, but issue 135, which was answered by a fix.
+// documentation says nothing, but issue 135, which was answered by a fix. Wait says that it
+// waits for the task to complete.
 func Targets() []props.Target {
-	goexit := target("pond-goexit", 2)
+	goexit := target("pond-goexit", 2, plain)
 	goexit.Spec.NoGoexit = false
+	wait := target("pond-wait", 2, func(p pond.Pool, task func()) error { return p.Submit(task).Wait() })
+	wait.Spec.NoGoexit = false
 	return []props.Target{
-		target("pond", 2),
-		target("pond-queue", 1, pond.WithQueueSize(1)),
+		target("pond", 2, plain),
+		target("pond-queue", 1, plain, pond.WithQueueSize(1)),
 		goexit,
+		wait,
 	}
 }
 
-func target(name string, size int, options ...pond.Option) props.Target {
+func plain(p pond.Pool, task func()) error { return p.Go(task) }
+
+func target(name string, size int, run func(pond.Pool, func()) error, options ...pond.Option) props.Target {
 	return props.Target{
 		Name: name, Capacity: size,
 		Spec: props.Spec{
@@ -41,7 +47,7 @@ func target(name string, size int, options ...pond.Option) props.Target {
 		},
 		Open: func(env *props.Env) (props.Pool, error) {
 			p := pond.NewPool(size, options...)
-			submit := func(_ context.Context, task func()) error { return p.Go(task) }
+			submit := func(_ context.Context, task func()) error { return run(p, task) }
 			return props.FromTasks(env, submit, p.StopAndWait), nil
 		},
 	}
