@@ -33,6 +33,7 @@ import (
 	"testing"
 
 	"github.com/poolproof/poolproof/props"
+	_ "github.com/poolproof/poolproof/sched" // what is instrumented reports to it
 
 	adapter "peer/NAME"
 )
