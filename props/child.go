@@ -35,8 +35,7 @@ const (
 // what a pool leaves behind adds up.
 const genWeary = 200
 
-// genUnfitTries is how often a script that hung a bubble is replayed in real time: it may
-// have come upon a fault, and chance decides whether it does so again.
+// genUnfitTries is how often a script that hung a bubble is replayed in real time.
 const genUnfitTries = 20
 
 func newGenFar(v *genVerifier, role genRole) *genFar { return &genFar{v: v, role: role} }
@@ -126,16 +125,9 @@ func (f *genFar) search(t *testing.T, profile genProfile) (found *genFinding, to
 		if s.found == nil || !s.found.unfit {
 			break
 		}
-		t.Logf("%s cannot live in a bubble, so it is checked in real time: %v\n%s", f.v.target.Name, s.found.violation, s.found.stacks)
 		f.stop()
-		f.v.target.RealTime = true
 		s.given = s.ran
-		ops := s.found.ops
-		s.found = nil
-		for try := 0; try < genUnfitTries && s.found == nil && ctx.Err() == nil; try++ {
-			s.found = f.replay(t, ops)
-		}
-		if s.found != nil {
+		if s.found = f.unfit(ctx, t, s.found); s.found != nil {
 			break
 		}
 	}
@@ -143,6 +135,25 @@ func (f *genFar) search(t *testing.T, profile genProfile) (found *genFinding, to
 		t.Logf("%s: found after %d checks, -rapid.seed=%d", f.v.target.Name, s.ran, s.seed)
 	}
 	return s.found, s.total, s.ran, asked
+}
+
+// unfit makes the most of a target that hung a bubble, or died of it: from now on hooks are
+// made to wait in real time only; if that has been tried, all runs are. The script may have
+// come upon a fault, so it is replayed in real time, where chance decides whether it does again.
+func (f *genFar) unfit(ctx context.Context, t *testing.T, hung *genFinding) (found *genFinding) {
+	t.Helper()
+	again := f.v.mixed || hung.deadly // the runtime itself refuses it
+	what := "so hooks are made to wait in real time only"
+	if again {
+		what = "so it is checked in real time"
+	}
+	t.Logf("%s cannot live in a bubble, %s: %v\n%s", f.v.target.Name, what, hung.violation, hung.stacks)
+	f.v.mixed, f.v.target.RealTime = true, true
+	for try := 0; try < genUnfitTries && found == nil && ctx.Err() == nil; try++ {
+		found = f.replay(t, hung.ops)
+	}
+	f.v.target.RealTime = again || found != nil
+	return found
 }
 
 // genSeed returns the seed that rapid was told, or one of its own.
@@ -167,6 +178,7 @@ type genFarSearch struct {
 	ran   int // guarded by mu; checks done
 	at    int // guarded by mu; the share that found is from
 	found *genFinding
+	real  bool // it was found in real time
 	total genTraffic
 	err   error
 	under map[int]int // guarded by mu; checks done so far, by share under way
@@ -177,44 +189,53 @@ type genFarSearch struct {
 func (s *genFarSearch) sweep(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	real := s.far.v.target.RealTime
-	share := genShare
-	if real {
-		share = genShareReal
+	v := s.far.v
+	children := runtime.GOMAXPROCS(0)
+	if !v.mixed && !v.target.RealTime {
+		children = min(children, (s.asked-s.given+genShare-1)/genShare)
 	}
 	s.under = map[int]int{}
 	var wg sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), (s.asked-s.given+share-1)/share) {
+	for range children {
 		wg.Go(func() {
 			for {
-				at, checks := s.next(share)
+				at, checks, real := s.next(v.mixed, v.target.RealTime)
 				if checks == 0 || ctx.Err() != nil {
 					return
 				}
 				said, err := s.far.ask(ctx, &genAsk{
-					Do: genSearchIt, Subtest: s.subtest, Checks: checks, Seed: genMix(s.seed, uint64(at)), Real: real,
+					Do: genSearchIt, Subtest: s.subtest, Checks: checks, Seed: genMix(s.seed, uint64(at)),
+					Real: real, Prompt: v.mixed && !real,
 				}, func(said *genSaid) { s.heard(at, said.Ran) })
-				if s.take(at, checks, said, err); real && s.over() {
+				if s.take(at, checks, real, said, err); (v.mixed || real) && s.over() {
 					cancel()
 				}
 			}
 		})
 	}
 	wg.Wait()
+	if s.found != nil && s.real {
+		v.target.RealTime = true // there it is replayed
+	}
 }
 
-// next gives out a share: where it begins, and how many checks it has; 0 if none is left.
-func (s *genFarSearch) next(share int) (at, checks int) {
+// next gives out a share: its number, how many checks it has (0 if none is left), and whether
+// they are to take place in real time. A mixture is three runs in real time to one full share.
+func (s *genFarSearch) next(mixed, allReal bool) (at, checks int, real bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.found != nil || s.err != nil {
-		return 0, 0
+		return 0, 0, false
 	}
 	at = s.share
 	s.share++
+	share := genShare
+	if real = allReal || mixed && at%4 != 3; real {
+		share = genShareReal
+	}
 	checks = min(share, s.asked-s.given)
 	s.given += checks
-	return at, checks
+	return at, checks, real
 }
 
 // over reports whether the search has come to its end.
@@ -236,7 +257,7 @@ func (s *genFarSearch) heard(at, ran int) {
 }
 
 // take takes in what came of a share.
-func (s *genFarSearch) take(at, checks int, said *genSaid, err error) {
+func (s *genFarSearch) take(at, checks int, real bool, said *genSaid, err error) {
 	if err == nil && said.Ran > 0 {
 		s.heard(at, said.Ran)
 	}
@@ -258,7 +279,7 @@ func (s *genFarSearch) take(at, checks int, said *genSaid, err error) {
 		s.given -= checks - s.under[at] - 1 // the others go to another child
 		s.ran++
 	case f != nil && (s.found == nil || at < s.at):
-		s.found, s.at = f, at
+		s.found, s.at, s.real = f, at, real
 	}
 }
 

@@ -118,6 +118,7 @@ func (v *genVerifier) answerSearch(t *testing.T, ask *genAsk) (*genFinding, genT
 	}
 	for _, p := range genProfiles() {
 		if p.name == ask.Subtest {
+			p.prompt = ask.Prompt
 			found, total, ran, _ := v.search(t, p)
 			return found, total, ran, nil
 		}

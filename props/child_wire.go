@@ -18,6 +18,7 @@ type genAsk struct {
 	Finding *genWire      `json:"finding,omitempty"`
 	Budget  time.Duration `json:"budget,omitempty"` // of a shrinking; 0: as long as it takes
 	Real    bool          `json:"real,omitempty"`   // in real time
+	Prompt  bool          `json:"prompt,omitempty"` // of a search: no hook is made to wait
 	Hasty   bool          `json:"hasty,omitempty"`  // take a debt for a finding sooner
 }
 

@@ -17,6 +17,7 @@ type genProfile struct {
 	rounds   bool // traffic comes in bursts, each followed by calm and silence
 	books    bool // closes, resets and endings come early and often
 	churns   bool // some clients take and give back as fast as they can
+	prompt   bool // no hook is made to wait
 }
 
 // genProfiles are the subtests of the generic machine.
@@ -80,6 +81,9 @@ func (d *genDrawer) drawTheme() {
 	d.theme = d.rng.Uint64() & d.rng.Uint64() & (genThemes - 1) // a quarter of them each time
 	if d.one(2) {
 		d.theme |= genTGates
+	}
+	if d.profile.prompt {
+		d.theme &^= genTGates
 	}
 }
 
@@ -302,7 +306,11 @@ func (d *genDrawer) hooks(r *genRun, front []genOp) []genChoice {
 	if gates := r.env.gated(); len(gates) > 0 && !opened {
 		cs = append(cs, genChoice{10, func() genOp { return d.open(r, gates) }})
 	}
-	if d.theme&(genTGates|genTFailures|genTPanics|genTTime) != 0 && !r.env.hasNoHooks() {
+	steers := genTGates | genTFailures | genTPanics
+	if !d.profile.prompt {
+		steers |= genTTime
+	}
+	if d.has(steers) && !r.env.hasNoHooks() {
 		cs = append(cs, genChoice{12, func() genOp { return d.plan(r) }})
 	}
 	return cs
@@ -341,7 +349,9 @@ func (d *genDrawer) plan(r *genRun) genOp {
 	add(genTGates, genGated, genGated, genGateCtx)
 	add(genTFailures, genFail, genFail)
 	add(genTPanics, genPanics)
-	add(genTTime, genSlow)
+	if !d.profile.prompt {
+		add(genTTime, genSlow)
+	}
 	o.plan.how = hows[d.rng.IntN(len(hows))]
 	if o.plan.how == genSlow {
 		o.plan.slow = min(d.wait(r), genMaxSlow)

@@ -16,6 +16,7 @@ type Result struct {
 
 	// Of the generic machine alone.
 	RealTime  bool    `json:"real_time,omitempty"` // runs took place in real time, one for twenty checks
+	Mixed     bool    `json:"mixed,omitempty"`     // only runs in which hooks wait took place in real time
 	Known     int     `json:"known,omitempty"`     // runs that were cut short by what is known, see Target.Known
 	Unchecked string  `json:"unchecked,omitempty"` // what could not be checked
 	Broken    *Broken `json:"broken,omitempty"`

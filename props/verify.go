@@ -44,9 +44,10 @@ import (
 // The number of runs is that of the flag -rapid.checks (a fifth of the default under
 // -short); fewer fail the test. Runs take place in testing/synctest bubbles, with virtual
 // time, but for those of Race; for a target with RealTime, and one that is found to hang a
-// bubble, there is one run in real time for every twenty. A finding is made short, printed
-// as a script, and written to testdata/traces (unless -rapid.nofailfile is set), where every
-// later run of the test replays it; one of Race is not. The short script breaks the same rule, as certainly, and mostly no
+// bubble, there is one run in real time for every twenty. If only hooks that wait hang it,
+// the others stay there. A finding is made short, printed as a script, and written to
+// testdata/traces (unless -rapid.nofailfile is set), where every later run of the test
+// replays it; one of Race is not. The short script breaks the same rule, as certainly, and mostly no
 // other script of the same words does so in fewer lines. How much is tried for that is
 // counted in runs, so the machine's speed does not matter; -rapid.shrinktime bounds the time
 // as well, by default only in real time.
@@ -128,6 +129,7 @@ type genVerifier struct {
 	replay string // the name of the test that called Verify
 	reals  genRealRuns
 	far    *genFar       // runs take place in children; nil: here
+	mixed  bool          // hooks are made to wait in real time only
 	ahead  *genAhead     // of a child; nil: this is none
 	say    *json.Encoder // of a child, to its parent; nil: this is none
 	hang   time.Duration // how long, in real time, a bubble may take for one run
@@ -162,6 +164,7 @@ func (v *genVerifier) unchecked() string {
 	add(spec.IdleTime == 0 && spec.Lifetime == 0, "ages")
 	add(v.target.RealTime, "virtual time")
 	add(v.target.RealTime, "schedules")
+	add(v.mixed && !v.target.RealTime, "hooks that wait, in virtual time")
 	return strings.Join(list, ", ")
 }
 
@@ -294,7 +297,7 @@ func (v *genVerifier) check(t *testing.T, profile genProfile) {
 		defer func() {
 			v.target.Report.Result(Result{
 				Machine: "generic", Subtest: profile.name, Asked: asked, Executed: ran, Operations: total.calls,
-				Failed: t.Failed(), Elapsed: time.Since(started), RealTime: v.target.RealTime, Known: total.known,
+				Failed: t.Failed(), Elapsed: time.Since(started), RealTime: v.target.RealTime, Mixed: v.mixed, Known: total.known,
 				Unchecked: v.unchecked(), Broken: broken,
 			})
 		}()

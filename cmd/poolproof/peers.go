@@ -42,7 +42,8 @@ child processes, judged by what each pool's documentation promises.
 Each peer is built at the version asked for, in a temporary module, with the adapter from
 the folder peers of the repository; the go command gets what it needs from its module proxy.
 A peer may have several targets: the pool in several configurations. Those that cannot live
-in a bubble with virtual time are checked in real time, where one run counts for twenty checks.
+in a bubble with virtual time are checked in real time, where one run counts for twenty checks;
+or in both, if it is hooks that wait which hang the bubble.
 
 A target is checked until --checks checks of each subtest are done or --time is over. What
 is found is a script, made short; --page writes all of them. A fault that is known hides

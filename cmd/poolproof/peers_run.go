@@ -85,8 +85,11 @@ func (r *peerRow) take(messages []peerMessage, checks int) {
 			continue
 		}
 		r.Machine = "bubble"
-		if m.Result.RealTime {
+		switch {
+		case m.Result.RealTime:
 			r.Machine = "real time"
+		case m.Result.Mixed:
+			r.Machine = "both"
 		}
 		r.Unchecked, r.Runs = m.Result.Unchecked, r.Runs+m.Result.Executed
 		r.Known += m.Result.Known

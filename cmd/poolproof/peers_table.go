@@ -19,7 +19,7 @@ type peerRow struct {
 	Target    string        `json:"target"`
 	Module    string        `json:"module"`
 	Version   string        `json:"version"`
-	Machine   string        `json:"machine"` // bubble or real time
+	Machine   string        `json:"machine"` // bubble, real time or both
 	Verdict   string        `json:"verdict"`
 	Asked     int           `json:"asked"`    // checks of each subtest
 	Executed  int           `json:"executed"` // of those
