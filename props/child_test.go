@@ -248,3 +248,23 @@ func TestChildrenDieWithTheirParent(t *testing.T) {
 		})
 	}
 }
+
+func TestInChildLocked(t *testing.T) {
+	childOnly(t)
+	v := newGenVerifier(t, Target{
+		Name: "locked", Capacity: 2, Patience: time.Second,
+		Open: func(env *Env) (Pool, error) { return &lockPool{env: env, slots: make(chan struct{}, 2)}, nil },
+	})
+	v.hang = time.Second
+	v.start(t)
+}
+
+// A pool that hangs a bubble only while a hook waits stays there with hooks that do not.
+func TestLockedHooksAreMixed(t *testing.T) {
+	t.Parallel()
+	out, ok := child(t, t.TempDir(), "^TestInChildLocked$/^Sequential$", "-rapid.checks=400", "-rapid.nofailfile")
+	if !ok || !strings.Contains(out, "locked cannot live in a bubble, so hooks are made to wait in real time only: hang: ") ||
+		strings.Contains(out, "so it is checked in real time") {
+		t.Errorf("got success %v:\n%s", ok, out)
+	}
+}
