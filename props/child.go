@@ -98,7 +98,7 @@ func (f *genFar) ask(ctx context.Context, ask *genAsk, hear func(*genSaid)) (*ge
 		c.stop()
 		return &genSaid{Finding: death.wire(), Traffic: genTraffic{runs: 1}}, err
 	}
-	if said.Finding != nil && ask.Do == genSearchIt || said.Finding != nil && said.Finding.Unfit {
+	if w := said.Finding; w != nil && (ask.Do == genSearchIt || w.Unfit || w.Deadly || w.Events != nil) {
 		c.stop() // a bubble may hang there, or goroutines be left
 	} else {
 		f.put(c)
@@ -106,15 +106,20 @@ func (f *genFar) ask(ctx context.Context, ask *genAsk, hear func(*genSaid)) (*ge
 	return said, nil
 }
 
+// until returns a context that ends before the test is killed for taking too long.
+func (f *genFar) until(t *testing.T) (context.Context, context.CancelFunc) {
+	t.Helper()
+	if deadline, ok := t.Deadline(); ok {
+		return context.WithDeadline(t.Context(), deadline.Add(-time.Second))
+	}
+	return t.Context(), func() {}
+}
+
 // search looks for a finding as genVerifier.search does.
 func (f *genFar) search(t *testing.T, profile genProfile) (found *genFinding, total genTraffic, ran, asked int) {
 	t.Helper()
-	ctx := t.Context()
-	if deadline, ok := t.Deadline(); ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-time.Second))
-		defer cancel()
-	}
+	ctx, cancel := f.until(t)
+	defer cancel()
 	asked = genAsked()
 	s := &genFarSearch{far: f, subtest: profile.name, asked: asked, seed: genSeed()}
 	for ctx.Err() == nil && s.given < asked {
@@ -131,10 +136,16 @@ func (f *genFar) search(t *testing.T, profile genProfile) (found *genFinding, to
 			break
 		}
 	}
-	if s.found != nil {
-		t.Logf("%s: found after %d checks, -rapid.seed=%d", f.v.target.Name, s.ran, s.seed)
-	}
+	s.tell(t)
 	return s.found, s.total, s.ran, asked
+}
+
+// tell says how the same is found again.
+func (s *genFarSearch) tell(t *testing.T) {
+	t.Helper()
+	if s.found != nil {
+		t.Logf("%s: found after %d checks, -rapid.seed=%d", s.far.v.target.Name, s.ran, s.seed)
+	}
 }
 
 // unfit makes the most of a target that hung a bubble, or died of it: from now on hooks are
@@ -150,7 +161,7 @@ func (f *genFar) unfit(ctx context.Context, t *testing.T, hung *genFinding) (fou
 	t.Logf("%s cannot live in a bubble, %s: %v\n%s", f.v.target.Name, what, hung.violation, hung.stacks)
 	f.v.mixed, f.v.target.RealTime = true, true
 	for try := 0; try < genUnfitTries && found == nil && ctx.Err() == nil; try++ {
-		found = f.replay(t, hung.ops)
+		found = f.replay(t, &genScript{target: f.v.target.Name, ops: hung.ops})
 	}
 	f.v.target.RealTime = again || found != nil
 	return found
@@ -172,6 +183,8 @@ type genFarSearch struct {
 	asked   int
 	seed    uint64
 
+	scheduled bool // by a scheduler, which is never in real time
+
 	mu    sync.Mutex
 	given int // guarded by mu; checks given to children
 	share int // guarded by mu; number of the next share
@@ -182,6 +195,8 @@ type genFarSearch struct {
 	total genTraffic
 	err   error
 	under map[int]int // guarded by mu; checks done so far, by share under way
+
+	instrumented bool // guarded by mu; the pool has points of its own
 }
 
 // sweep gives out shares until all checks are done or something is found. What is found
@@ -190,8 +205,9 @@ func (s *genFarSearch) sweep(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	v := s.far.v
+	mixed, allReal := v.mixed && !s.scheduled, v.target.RealTime && !s.scheduled
 	children := runtime.GOMAXPROCS(0)
-	if !v.mixed && !v.target.RealTime {
+	if !mixed && !allReal {
 		children = min(children, (s.asked-s.given+genShare-1)/genShare)
 	}
 	s.under = map[int]int{}
@@ -199,15 +215,15 @@ func (s *genFarSearch) sweep(ctx context.Context) {
 	for range children {
 		wg.Go(func() {
 			for {
-				at, checks, real := s.next(v.mixed, v.target.RealTime)
+				at, checks, real := s.next(mixed, allReal)
 				if checks == 0 || ctx.Err() != nil {
 					return
 				}
 				said, err := s.far.ask(ctx, &genAsk{
 					Do: genSearchIt, Subtest: s.subtest, Checks: checks, Seed: genMix(s.seed, uint64(at)),
-					Real: real, Prompt: v.mixed && !real,
+					Real: real, Prompt: mixed && !real,
 				}, func(said *genSaid) { s.heard(at, said.Ran) })
-				if s.take(at, checks, real, said, err); (v.mixed || real) && s.over() {
+				if s.take(at, checks, real, said, err); (mixed || real) && s.over() {
 					cancel()
 				}
 			}
@@ -270,6 +286,7 @@ func (s *genFarSearch) take(at, checks int, real bool, said *genSaid, err error)
 		return
 	}
 	s.total.add(said.Traffic)
+	s.instrumented = s.instrumented || said.Instrumented
 	f, err := said.Finding.finding()
 	switch {
 	case err != nil:
@@ -290,9 +307,9 @@ func genMix(seed, n uint64) uint64 {
 }
 
 // replay does what a script says, in a child, and returns what it finds.
-func (f *genFar) replay(t *testing.T, ops []genOp) *genFinding {
+func (f *genFar) replay(t *testing.T, s *genScript) *genFinding {
 	t.Helper()
-	found, _, err := f.once(t.Context(), ops, false)
+	found, _, err := f.once(t.Context(), s, false)
 	if err != nil {
 		t.Fatalf("props: %s: %v", f.v.target.Name, err)
 	}
@@ -300,11 +317,12 @@ func (f *genFar) replay(t *testing.T, ops []genOp) *genFinding {
 }
 
 // once replays a script once and returns what it finds and cost.
-func (f *genFar) once(ctx context.Context, ops []genOp, hasty bool) (*genFinding, int, error) {
-	script := genScript{target: f.v.target.Name, ops: ops}
-	said, err := f.ask(ctx, &genAsk{
-		Do: genReplayIt, Script: script.String(), Real: f.v.target.RealTime, Hasty: hasty,
-	}, nil)
+func (f *genFar) once(ctx context.Context, s *genScript, hasty bool) (*genFinding, int, error) {
+	ask := &genAsk{Do: genReplayIt, Script: s.String(), Real: f.v.target.RealTime || s.racing, Hasty: hasty}
+	if s.scheduled && hasty {
+		ask.Tries = genSchedDrawn
+	}
+	said, err := f.ask(ctx, ask, nil)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -317,7 +335,7 @@ func (f *genFar) once(ctx context.Context, ops []genOp, hasty bool) (*genFinding
 func (f *genFar) shrink(t *testing.T, found *genFinding, until time.Time) *genFinding {
 	t.Helper()
 	best := found
-	if !found.deadly {
+	if !found.deadly && !found.racing {
 		ask := &genAsk{Do: genShrinkIt, Finding: found.wire(), Real: f.v.target.RealTime}
 		if !until.IsZero() {
 			ask.Budget = max(time.Until(until), time.Millisecond)
@@ -338,9 +356,11 @@ func (f *genFar) shrink(t *testing.T, found *genFinding, until time.Time) *genFi
 			return shrunk
 		}
 	}
-	s := &genShrinker{best: best, greedy: true, slow: f.v.target.RealTime, until: until, better: func(*genFinding) {}}
+	s := &genShrinker{best: best, greedy: true, slow: f.v.target.RealTime || best.racing, until: until, better: func(*genFinding) {}}
 	s.script = func(ops []genOp, hasty bool) (*genFinding, int) {
-		f, cost, err := f.once(t.Context(), ops, hasty)
+		script := s.best.source(f.v.target.Name)
+		script.ops = ops
+		f, cost, err := f.once(t.Context(), &script, hasty)
 		if err != nil {
 			return nil, genForSteps // no more
 		}

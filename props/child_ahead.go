@@ -2,8 +2,12 @@ package props
 
 import (
 	"encoding/binary"
+	"fmt"
+	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/poolproof/poolproof/sched"
 )
 
 // genAhead is where a child writes what it is about to do: memory that it shares with its
@@ -30,6 +34,11 @@ const (
 	genAheadOp   = 'o' // a line of the script
 	genAheadTail = 't' // a line of the winding down
 	genAheadNote = 'n' // what came of the line before it
+
+	genAheadProgram = 'p' // a line of the script, which is done later, or not at all
+	genAheadDone    = 'd' // a line that is done, of a script written before
+	genAheadPick    = 's' // a choice of the schedule
+	genAheadRace    = 'r' // the seed of a race
 )
 
 // begin forgets the last run: another one begins.
@@ -96,23 +105,7 @@ func readAhead(mem []byte) *genFinding {
 		if line == "" {
 			continue
 		}
-		kind, line := line[0], line[1:]
-		if kind == genAheadNote {
-			if len(f.lines) == 0 {
-				f.lines = append(f.lines, genLine{text: "open"})
-			}
-			last := &f.lines[len(f.lines)-1]
-			last.notes = append(last.notes, line)
-			continue
-		}
-		o, err := parseGenOp(line)
-		if err != nil {
-			continue // cut short
-		}
-		if kind == genAheadOp {
-			f.ops = append(f.ops, o)
-		}
-		f.lines = append(f.lines, genLine{op: o, tail: kind == genAheadTail})
+		f.readAhead(line[0], line[1:])
 	}
 	if n := len(f.ops); n > 0 {
 		f.ops[n-1].together = false // the run ended before its companions were called
@@ -121,4 +114,73 @@ func readAhead(mem []byte) *genFinding {
 		f.lines[n-1].op.together = false
 	}
 	return f
+}
+
+// readAhead takes in a line.
+func (f *genFinding) readAhead(kind byte, line string) {
+	switch kind {
+	case genAheadNote:
+		if len(f.lines) == 0 {
+			f.lines = append(f.lines, genLine{text: "open"})
+		}
+		last := &f.lines[len(f.lines)-1]
+		last.notes = append(last.notes, line)
+		return
+	case genAheadPick:
+		var at, picked int
+		if _, err := fmt.Sscan(line, &at, &picked); err != nil {
+			return // cut short
+		}
+		f.planned()
+		f.schedule[at] = picked
+		return
+	case genAheadRace:
+		f.racing = true
+		f.seed, _ = strconv.ParseUint(line, 10, 64)
+		return
+	}
+	o, err := parseGenOp(line)
+	if err != nil {
+		return // cut short
+	}
+	if kind == genAheadOp || kind == genAheadProgram {
+		f.ops = append(f.ops, o)
+	}
+	if kind == genAheadProgram && !f.racing {
+		f.planned()
+	}
+	if kind != genAheadProgram {
+		f.lines = append(f.lines, genLine{op: o, tail: kind == genAheadTail})
+	}
+}
+
+// planned notes that a scheduler runs the clients.
+func (f *genFinding) planned() {
+	if !f.scheduled {
+		f.scheduled, f.schedule = true, sched.Schedule{}
+	}
+}
+
+// genTold is a strategy that writes ahead what another one picks.
+type genTold struct {
+	sched.Strategy
+	ahead *genAhead
+	n     int
+}
+
+// Pick implements sched.Strategy.
+func (g *genTold) Pick(c sched.Choice) int {
+	picked := g.Strategy.Pick(c)
+	if picked != 0 {
+		g.ahead.write(genAheadPick, fmt.Sprintf("%d %d", g.n, picked))
+	}
+	g.n++
+	return picked
+}
+
+// Prune implements sched.Pruner.
+func (g *genTold) Prune(next int) {
+	if p, ok := g.Strategy.(sched.Pruner); ok {
+		p.Prune(next)
+	}
 }

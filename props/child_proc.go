@@ -174,9 +174,9 @@ func (c *genChild) ask(ctx context.Context, ask *genAsk, silence time.Duration, 
 	if c.enc.Encode(ask) != nil {
 		return c.died(ctx) // since its last answer
 	}
-	tick := time.NewTicker(silence / 4)
+	tick := time.NewTicker(silence / genHangParts)
 	defer tick.Stop()
-	beats, since := c.beats(), time.Now()
+	beats, silent := c.beats(), 0
 	for {
 		select {
 		case said, open := <-c.says:
@@ -184,7 +184,7 @@ func (c *genChild) ask(ctx context.Context, ask *genAsk, silence time.Duration, 
 			case !open:
 				return c.died(ctx)
 			case !said.Done:
-				c.greeted, since = true, time.Now()
+				c.greeted, silent = true, 0
 				hear(&said)
 				continue
 			case said.Error != "":
@@ -195,11 +195,11 @@ func (c *genChild) ask(ctx context.Context, ask *genAsk, silence time.Duration, 
 		case <-ctx.Done():
 			return nil, nil, errGenStopped
 		case <-tick.C:
-			now := c.beats()
-			if now != beats {
-				beats, since = now, time.Now()
+			silent++
+			if now := c.beats(); now != beats {
+				beats, silent = now, 0
 			}
-			if c.greeted && time.Since(since) >= silence {
+			if c.greeted && silent >= genHangParts {
 				return nil, c.silent(silence), nil
 			}
 		}

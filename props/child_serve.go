@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/poolproof/poolproof/linearize/recorded"
 )
 
 // genChildVariable tells a process that it is a child, and of which call of Verify.
@@ -48,6 +50,7 @@ func (v *genVerifier) serve(t *testing.T) {
 	}
 	v.ahead = &genAhead{mem: mem}
 	v.target.Report = nil // the parent's is told
+	v.keeper = recorded.NewKeeper(t)
 	v.say = json.NewEncoder(os.NewFile(genSayFD, "say"))
 	v.progress(0) // a greeting
 	asks := make(chan genAsk)
@@ -82,7 +85,7 @@ func (v *genVerifier) answer(t *testing.T, ask *genAsk) (said genSaid) {
 	case genReplayIt:
 		var s genScript
 		if s, err = parseScript(ask.Script); err == nil {
-			found, said.Traffic = v.hastier(ask.Hasty).run(t, replayOps(s.ops))
+			found, said.Traffic = v.hastier(ask.Hasty).replayHere(t, &s, ask.Tries)
 		}
 	case genShrinkIt:
 		if found, err = ask.Finding.finding(); err == nil && found != nil {
@@ -95,7 +98,7 @@ func (v *genVerifier) answer(t *testing.T, ask *genAsk) (said genSaid) {
 	default:
 		err = fmt.Errorf("nobody can %q", ask.Do)
 	}
-	said.Finding = found.wire()
+	said.Finding, said.Instrumented = found.wire(), v.instrumented
 	if err != nil {
 		said.Error = err.Error()
 	}
@@ -105,6 +108,10 @@ func (v *genVerifier) answer(t *testing.T, ask *genAsk) (said genSaid) {
 // answerSearch does as many checks as asked.
 func (v *genVerifier) answerSearch(t *testing.T, ask *genAsk) (*genFinding, genTraffic, int, error) {
 	t.Helper()
+	if ask.Subtest == raceName {
+		found, total, ran := v.searchRaces(t, ask.Seed, ask.Checks, ask.Budget)
+		return found, total, ran, nil
+	}
 	checks := ask.Checks
 	if testing.Short() {
 		checks *= genShortens
@@ -115,6 +122,10 @@ func (v *genVerifier) answerSearch(t *testing.T, ask *genAsk) (*genFinding, genT
 		if err := flag.Set(name, value); err != nil {
 			return nil, genTraffic{}, 0, err
 		}
+	}
+	if ask.Subtest == genScheduledName {
+		found, total, ran, _ := v.searchSchedules(t)
+		return found, total, ran, nil
 	}
 	for _, p := range genProfiles() {
 		if p.name == ask.Subtest {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -31,6 +32,10 @@ func (p *deadlyPool) Reset() {
 	case "race":
 		go func() { p.racy++ }()
 		p.racy++
+	case "hang":
+		for {
+			runtime.Gosched()
+		}
 	default:
 		go panic("boom")
 	}
@@ -45,8 +50,14 @@ func deadlyTarget(how string) Target {
 
 func TestInChildDeadly(t *testing.T) {
 	childOnly(t)
-	for _, how := range []string{"panic", "exit", "fatal", "race"} {
-		t.Run(how, func(t *testing.T) { Verify(t, deadlyTarget(how)) })
+	for _, how := range []string{"panic", "exit", "fatal", "race", "hang"} {
+		t.Run(how, func(t *testing.T) {
+			target := deadlyTarget(how)
+			target.Patience = 500 * time.Millisecond
+			v := newGenVerifier(t, target)
+			v.hang = 500 * time.Millisecond
+			v.start(t)
+		})
 	}
 }
 
@@ -60,7 +71,7 @@ func TestDeathsAreFindings(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			out, ok := child(t, dir, "^TestInChildDeadly$/^"+how+"$", "-rapid.checks=200")
+			out, ok := child(t, dir, "^TestInChildDeadly$/^"+how+"$/^Sequential$", "-rapid.checks=200")
 			if ok || !strings.Contains(out, want) || !strings.Contains(out, " c1 reset\n") || !strings.Contains(out, "1 lines; seen in 5 of 5 replays") {
 				t.Errorf("got success %v, want %q in one line:\n%s", ok, want, out)
 			}
@@ -72,6 +83,54 @@ func TestDeathsAreFindings(t *testing.T) {
 			}
 		})
 	}
+}
+
+// They are findings under a scheduler and in a race, too, and made short there.
+func TestDeathsAreFindingsInEverySubtest(t *testing.T) {
+	for how, want := range map[string]string{
+		"panic": "panic breaks panic: the process died: panic: boom\n",
+		"exit":  "exit breaks exit: the process ended (exit status 3) while the pool was in use\n",
+		"fatal": "fatal breaks fatal: the process died: fatal error: sync: unlock of unlocked mutex\n",
+		"hang":  "hang breaks I4: client ",
+	} {
+		for subtest, told := range map[string]string{genScheduledName: "\nschedule none\n", raceName: "\nrace "} {
+			if how == "hang" && subtest == genScheduledName { // it is shown in real time
+				told = "and then nothing for 500ms"
+			}
+			lines := "\n1 lines"
+			if how == "hang" && subtest == raceName { // each try takes as long as it is waited
+				lines = " lines; seen in 1 of 1"
+			}
+			t.Run(how+"/"+subtest, func(t *testing.T) {
+				t.Parallel()
+				out, ok := child(t, t.TempDir(), "^TestInChildDeadly$/^"+how+"$/^"+subtest+"$",
+					"-rapid.checks=300", "-rapid.nofailfile", "-rapid.seed=1", "-rapid.shrinktime=8s")
+				text := regexp.MustCompile(`\n +`).ReplaceAllString(out, "\n") // a test's log is indented
+				if ok || !strings.Contains(text, want) || !strings.Contains(text, told) || !strings.Contains(text, "reset") || !strings.Contains(text, lines) {
+					t.Errorf("got success %v, want %q, %q and %q:\n%s", ok, want, told, lines, out)
+				}
+			})
+		}
+	}
+}
+
+// A script of a race is run again as one.
+func TestRaceReplays(t *testing.T) {
+	t.Parallel()
+	out, ok := child(t, t.TempDir(), "^TestInChildReplayedRace$")
+	if ok || !strings.Contains(out, "panic breaks panic: the process died: panic: boom\n") || !strings.Contains(out, "seen in 5 of 5 replays") {
+		t.Errorf("got success %v:\n%s", ok, out)
+	}
+}
+
+func TestInChildReplayedRace(t *testing.T) {
+	childOnly(t)
+	v := newGenVerifier(t, deadlyTarget("panic"))
+	if role, child, err := genRoleNow(); err != nil || child && role == (genRole{t.Name(), v.target.Name}) {
+		v.serve(t)
+	}
+	v.part(t)
+	v.replayScript(t, "target panic\nc1 acquire\nc2 reset\nc1 release\nrace 7\n")
 }
 
 // stuckPool hangs its Open, in a way that nobody in the process can do anything about.

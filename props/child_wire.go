@@ -12,9 +12,10 @@ import (
 type genAsk struct {
 	Do      string        `json:"do"`                // genSearchIt, genReplayIt or genShrinkIt
 	Subtest string        `json:"subtest,omitempty"` // of a search
-	Checks  int           `json:"checks,omitempty"`
+	Checks  int           `json:"checks,omitempty"`  // of a search; 0: as many as Budget allows
 	Seed    uint64        `json:"seed,omitempty"`
 	Script  string        `json:"script,omitempty"` // of a replay
+	Tries   int           `json:"tries,omitempty"`  // of a replay: under how many drawn schedules, too
 	Finding *genWire      `json:"finding,omitempty"`
 	Budget  time.Duration `json:"budget,omitempty"` // of a shrinking; 0: as long as it takes
 	Real    bool          `json:"real,omitempty"`   // in real time
@@ -36,6 +37,8 @@ type genSaid struct {
 	Traffic genTraffic `json:"traffic"`
 	Done    bool       `json:"done,omitempty"`
 	Error   string     `json:"error,omitempty"` // what was asked makes no sense
+
+	Instrumented bool `json:"instrumented,omitempty"` // the pool has points of its own
 }
 
 // genWire is a finding on its way between processes.
@@ -50,6 +53,12 @@ type genWire struct {
 	Deadly bool       `json:"deadly,omitempty"`
 	Seen   int        `json:"seen,omitempty"`
 	Tried  int        `json:"tried,omitempty"`
+	Checks int        `json:"checks,omitempty"`
+
+	Instrumented bool     `json:"instrumented,omitempty"`
+	Preemptions  int      `json:"preemptions,omitempty"`
+	Table        string   `json:"table,omitempty"`
+	Events       []string `json:"events,omitempty"`
 }
 
 // wireLine is one line of a transcript; Op is empty if Text stands in its place.
@@ -67,7 +76,8 @@ func (f *genFinding) wire() *genWire {
 	}
 	w := &genWire{
 		Rule: f.violation.Rule, Text: f.violation.Text, Debt: f.violation.Debt, Script: f.plain("-"),
-		Stacks: f.stacks, Unfit: f.unfit, Deadly: f.deadly, Seen: f.seen, Tried: f.tried,
+		Stacks: f.stacks, Unfit: f.unfit, Deadly: f.deadly, Seen: f.seen, Tried: f.tried, Checks: f.checks,
+		Instrumented: f.instrumented, Preemptions: f.preemptions, Table: f.steps(), Events: f.events,
 	}
 	for _, l := range f.lines {
 		wl := wireLine{Text: l.text, Tail: l.tail, Notes: l.notes}
@@ -90,7 +100,9 @@ func (w *genWire) finding() (*genFinding, error) {
 	}
 	f := &genFinding{
 		violation: &model.PromiseViolation{Rule: w.Rule, Text: w.Text, Debt: w.Debt},
-		ops:       s.ops, stacks: w.Stacks, unfit: w.Unfit, deadly: w.Deadly, seen: w.Seen, tried: w.Tried,
+		ops:       s.ops, stacks: w.Stacks, unfit: w.Unfit, deadly: w.Deadly, seen: w.Seen, tried: w.Tried, checks: w.Checks,
+		scheduled: s.scheduled, schedule: s.schedule, racing: s.racing, seed: s.seed,
+		instrumented: w.Instrumented, preemptions: w.Preemptions, table: w.Table, events: w.Events,
 	}
 	for _, wl := range w.Lines {
 		l := genLine{text: wl.Text, tail: wl.Tail, notes: wl.Notes}
@@ -108,6 +120,7 @@ func (w *genWire) finding() (*genFinding, error) {
 func (t *genTraffic) counts() []*int {
 	return []*int{
 		&t.runs, &t.calls, &t.grants, &t.waits, &t.cancels, &t.creates, &t.failures, &t.gates, &t.closes, &t.known,
+		&t.steps, &t.preemptions,
 	}
 }
 

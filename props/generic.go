@@ -68,6 +68,7 @@ type genCall struct {
 type genTraffic struct {
 	runs, calls, grants, waits, cancels, creates, failures, gates, closes int
 	known                                                                 int // runs that broke a rule known to be broken
+	steps, preemptions                                                    int // under a scheduler
 }
 
 func (t *genTraffic) add(u genTraffic) {
@@ -83,6 +84,9 @@ func (t *genTraffic) cost() int { return t.runs + t.creates/20 }
 func (t genTraffic) String() string {
 	s := fmt.Sprintf("%d runs: %d calls, %d grants, %d waits, %d cancels, %d creates, %d failed, %d rests with a gate shut, %d closes",
 		t.runs, t.calls, t.grants, t.waits, t.cancels, t.creates, t.failures, t.gates, t.closes)
+	if t.steps > 0 {
+		s += fmt.Sprintf(", %d steps, %d preemptions", t.steps, t.preemptions)
+	}
 	if t.known > 0 {
 		s += fmt.Sprintf("; %d runs were cut short by what is known", t.known)
 	}
@@ -166,6 +170,10 @@ func (r *genRun) note(o genOp) {
 		o.together = false // of the program; here the order is that of time
 	}
 	r.lines = append(r.lines, genLine{op: o, tail: r.tail})
+	if r.tasks != nil {
+		r.ahead.write(genAheadDone, o.String())
+		return
+	}
 	r.ahead.op(o, r.tail)
 }
 

@@ -120,15 +120,26 @@ func genInBubble(t *testing.T, limit time.Duration, f func()) (panicked any, hun
 			f()
 		})
 	}()
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case p := <-done:
-		return p, false
-	case <-timer.C:
-		return nil, true
-	}
+	return genAwait(done, limit)
 }
+
+// genAwait returns what comes from a channel, or that nothing does for so long.
+func genAwait[T any](from <-chan T, limit time.Duration) (got T, none bool) {
+	for range genHangParts { // a process that gets no time to run sees few of them pass
+		timer := time.NewTimer(limit / genHangParts)
+		select {
+		case got = <-from:
+			timer.Stop()
+			return got, false
+		case <-timer.C:
+		}
+	}
+	return got, true
+}
+
+// genHangParts is in how many parts the time is waited that makes a hang: what was kept from
+// running for longer than a part has only hung for that one.
+const genHangParts = 50
 
 // genDeadlock reports whether that panic says that goroutines are left in a bubble.
 func genDeadlock(p any) bool {
@@ -175,6 +186,7 @@ func genFrames(stack string) string {
 		}
 		name, _, _ = strings.Cut(name, " in goroutine ")
 		own := strings.Contains(name, "poolproof/props.(*gen") || strings.Contains(name, "poolproof/props.gen") ||
+			strings.Contains(name, "poolproof/props.(*race") || strings.Contains(name, "poolproof/props.newRace") ||
 			strings.Contains(name, "poolproof/sched.")
 		if own || strings.HasPrefix(name, "runtime/") || strings.Contains(name, "testing") || name == "panic" ||
 			strings.HasPrefix(name, "internal/") {

@@ -1,6 +1,7 @@
 package props
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -211,9 +212,12 @@ type genScript struct {
 	ops       []genOp
 	scheduled bool // a scheduler runs the clients
 	schedule  sched.Schedule
+	racing    bool   // real goroutines run the clients, in real time
+	seed      uint64 // of what hooks and holders do in a race
 }
 
-// parseScript reads a script: the target's name, its lines, and its schedule, if it has one.
+// parseScript reads a script: the target's name, its lines, and its schedule or its race, if
+// it has one.
 func parseScript(text string) (s genScript, err error) {
 	n := 0
 	for line := range strings.Lines(text) {
@@ -234,11 +238,21 @@ func parseScript(text string) (s genScript, err error) {
 			}
 			continue
 		}
+		if seed, ok := strings.CutPrefix(line, "race "); ok {
+			s.racing = true
+			if s.seed, err = strconv.ParseUint(strings.TrimSpace(seed), 10, 64); err != nil {
+				return genScript{}, fmt.Errorf("line %d: the seed of a race: %w", n, err)
+			}
+			continue
+		}
 		o, err := parseGenOp(line)
 		if err != nil {
 			return genScript{}, fmt.Errorf("line %d: %w", n, err)
 		}
 		s.ops = append(s.ops, o)
+	}
+	if s.racing && s.scheduled {
+		return genScript{}, errors.New("it has a schedule and is a race; want one of them")
 	}
 	return s, nil
 }
@@ -252,6 +266,9 @@ func (s *genScript) String() string {
 	}
 	if s.scheduled {
 		fmt.Fprintf(&b, "schedule %v\n", s.schedule)
+	}
+	if s.racing {
+		fmt.Fprintf(&b, "race %d\n", s.seed)
 	}
 	return b.String()
 }

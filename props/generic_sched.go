@@ -50,6 +50,7 @@ func (r *genRun) scheduled(ops []genOp) *model.PromiseViolation {
 		}
 		if o.together = i < len(ops)-1; !r.tail {
 			r.ops = append(r.ops, o)
+			r.ahead.write(genAheadProgram, o.String())
 		}
 		done = r.enqueue(o) || done
 	}

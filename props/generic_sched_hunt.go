@@ -15,23 +15,21 @@ func HuntTarget(t *testing.T, target Target, checks int) Finding {
 	}
 	defer fullSetFlags(map[string]string{"rapid.checks": strconv.Itoa(checks), "rapid.nofailfile": "true"})()
 	v := newGenVerifier(t, target)
-	found, total := v.searchSchedules(t)
+	found, _, ran, _ := v.searchSchedules(t)
 	if found == nil {
-		if total.ran < checks {
-			t.Errorf("%s: %d checks were executed, want %d", target.Name, total.ran, checks)
+		if ran < checks {
+			t.Errorf("%s: %d checks were executed, want %d", target.Name, ran, checks)
 		}
-		return Finding{Checks: total.ran, Instrumented: v.instrumented}
+		return Finding{Checks: ran, Instrumented: v.instrumented}
 	}
 	if found.unfit {
 		t.Fatalf("%s: %v\n%s", target.Name, found.violation, found.stacks)
 	}
 	found = v.shrinkSchedule(t, found)
 	out := Finding{
-		Subtest: genScheduledName, Rule: found.violation.Rule, Message: found.violation.Text, Checks: total.ran,
+		Subtest: genScheduledName, Rule: found.violation.Rule, Message: found.violation.Text, Checks: ran,
 		Length: len(found.ops), Script: found.script(target.Name), Instrumented: v.instrumented,
 	}
-	if found.result != nil {
-		out.Preemptions = found.result.Preemptions
-	}
+	out.Preemptions = found.preemptions
 	return out
 }

@@ -34,11 +34,17 @@ const (
 // shrinkSchedule returns the smallest finding that it comes to.
 func (v *genVerifier) shrinkSchedule(t *testing.T, f *genFinding) *genFinding {
 	t.Helper()
-	if f.result == nil || !f.scheduled { // it hangs: each try would take as long
-		return f
-	}
 	defer v.watch()()
 	s := &genSchedShrinker{v: v, t: t, best: f, rng: rand.New(rand.NewPCG(1, 1)), until: genShrinkUntil(t, false), left: genSchedRuns}
+	for try := 0; try < genSure && s.best.result == nil; try++ { // it was found elsewhere
+		if again := s.replayed(f.ops, f.schedule); again != nil {
+			again.checks = f.checks
+			s.best = again
+		}
+	}
+	if s.best.result == nil { // it hangs, and each try would take as long, or it does not show again
+		return f
+	}
 	genSteps(func() []genOp { return s.best.ops }, s.try, s.spent)
 	s.left = genSchedRuns
 	s.fewer()
@@ -97,6 +103,7 @@ func (s *genSchedShrinker) try(ops []genOp) bool {
 	}
 	if f != nil {
 		s.best = f
+		s.v.better(f)
 	}
 	return f != nil
 }

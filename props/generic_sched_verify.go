@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,13 +41,17 @@ func (v *genVerifier) schedule(t *testing.T, play genPlay, options sched.Options
 	var opened atomic.Pointer[genRun]
 	var broken *model.PromiseViolation
 	var result *sched.Result
+	strategy := options.Strategy
+	if v.ahead != nil {
+		options.Strategy = &genTold{Strategy: strategy, ahead: v.ahead}
+	}
 	p, hung := genInBubble(t, v.hang, func() {
 		result = sched.Run(options, func(s *sched.Scheduler) error {
 			r := newGenRun(&v.target, genScheduled{s}, v.ahead)
 			r.record(0, true)
 			r.tasks = &genTasks{s: s, queues: make([]genQueue, len(r.clients))}
 			opened.Store(r)
-			if calm, ok := options.Strategy.(*genCalm); ok {
+			if calm, ok := strategy.(*genCalm); ok {
 				calm.run = r
 			}
 			r.failed = func(violation *model.PromiseViolation) {
@@ -65,12 +70,17 @@ func (v *genVerifier) schedule(t *testing.T, play genPlay, options sched.Options
 	if result == nil {
 		panic(p)
 	}
+	r.traffic.steps, r.traffic.preemptions = result.Steps, result.Preemptions
 	f := v.schedFinding(r, broken, result, p)
 	if history := r.recorded(); f == nil {
 		if broken := siftViolation(v.keeper, history); broken != nil {
 			f = r.found(broken)
-			f.scheduled, f.result, f.instrumented, f.schedule = true, result, v.instrumented, result.Schedule
+			f.scheduled, f.instrumented = true, v.instrumented
+			f.took(result)
 		}
+	}
+	if f != nil && slices.Contains(v.target.Known, f.violation.Rule) {
+		f, r.traffic.known = nil, 1
 	}
 	return f, r.traffic, result
 }
@@ -93,8 +103,8 @@ func (v *genVerifier) schedFinding(r *genRun, broken *model.PromiseViolation, re
 		f = r.found(&model.PromiseViolation{Rule: rule, Text: finding.Error()})
 		f.stacks = finding.Stack
 	}
-	f.scheduled, f.result, f.instrumented = true, result, v.instrumented
-	f.schedule = result.Schedule
+	f.scheduled, f.instrumented = true, v.instrumented
+	f.took(result)
 	return f
 }
 
@@ -103,6 +113,7 @@ func (v *genVerifier) schedFinding(r *genRun, broken *model.PromiseViolation, re
 func (v *genVerifier) hungSchedule(r *genRun) *genFinding {
 	f := r.found(&model.PromiseViolation{Rule: "hang", Text: fmt.Sprintf("nothing has moved for %v of real time", v.hang)})
 	f.unfit, f.scheduled, f.stacks = !v.instrumented, true, genBubbleStacks()
+	f.deadly, f.instrumented = v.ahead != nil, v.instrumented // the bubble is still there
 	if h := v.hangs.take(); h != nil {
 		f.schedule = h.Schedule
 	}
@@ -151,18 +162,9 @@ func genInstrumented(trace *sched.Trace) bool {
 	return false
 }
 
-// genSchedTraffic counts what runs under a scheduler have done.
-type genSchedTraffic struct {
-	genTraffic
-	ran, steps, preemptions int
-}
-
-func (t genSchedTraffic) String() string {
-	return fmt.Sprintf("%v, %d steps, %d preemptions", t.genTraffic, t.steps, t.preemptions)
-}
-
-// searchSchedules looks for a finding.
-func (v *genVerifier) searchSchedules(t *testing.T) (found *genFinding, total genSchedTraffic) {
+// searchSchedules looks for a finding. It returns how many checks ran, and how many were
+// asked for.
+func (v *genVerifier) searchSchedules(t *testing.T) (found *genFinding, total genTraffic, ran, asked int) {
 	t.Helper()
 	defer v.watch()()
 	source := newGenSchedSource()
@@ -173,23 +175,20 @@ func (v *genVerifier) searchSchedules(t *testing.T) (found *genFinding, total ge
 		if found != nil || genLate(t) {
 			return
 		}
-		total.ran++
+		ran++
 		play, strategy := source.next(rt)
 		f, traffic, result := v.schedule(t, play, v.schedOptions(strategy))
 		total.add(traffic)
-		if result != nil {
-			total.steps += result.Steps
-			total.preemptions += result.Preemptions
-			v.instrumented = v.instrumented || total.ran == 1 && genInstrumented(result.Trace)
-		}
+		v.instrumented = v.instrumented || result != nil && ran == 1 && genInstrumented(result.Trace)
 		if v.target.Report != nil {
-			v.target.Report.Progress("generic", genScheduledName, total.ran, genAsked())
+			v.target.Report.Progress("generic", genScheduledName, ran, genAsked())
 		}
+		v.progress(ran)
 		if found = f; f != nil {
-			f.checks = total.ran
+			f.checks = ran
 		}
 	})
-	return found, total
+	return found, total, ran, genAsked()
 }
 
 const genScheduledName = "Scheduled"
@@ -197,49 +196,38 @@ const genScheduledName = "Scheduled"
 // checkSchedules is the subtest Scheduled.
 func (v *genVerifier) checkSchedules(t *testing.T) {
 	t.Helper()
-	started := time.Now()
-	v.keeper = recorded.NewKeeper(t)
-	found, total := v.searchSchedules(t)
-	if found != nil && found.unfit {
-		if found = v.fitting(t, found); found == nil {
+	o := v.outcome(genScheduledName)
+	if v.far != nil {
+		o.found, o.total, o.ran, o.asked = v.far.searchSchedules(t)
+	} else {
+		v.keeper = recorded.NewKeeper(t)
+		o.found, o.total, o.ran, o.asked = v.searchSchedules(t)
+	}
+	o.took = time.Since(o.began)
+	defer o.report(t)
+	if o.found != nil && o.found.unfit {
+		if o.found = v.fitting(t, o.found); o.found == nil {
 			return
 		}
+		defer func() { v.target.RealTime = false }() // it was for this script
 	}
-	asked := genAsked()
-	if v.target.Report != nil {
-		defer func() {
-			v.target.Report.Result(Result{
-				Machine: "generic", Subtest: genScheduledName, Asked: asked, Executed: total.ran, Operations: total.calls,
-				Failed: t.Failed(), Elapsed: time.Since(started),
-			})
-		}()
-	}
-	if found != nil {
-		v.fail(t, v.shrinkSchedule(t, found))
-		return
-	}
-	took := time.Since(started)
 	points := "between operations and in hooks"
 	if v.instrumented {
 		points = "at every lock, atomic and channel operation"
 	}
-	t.Logf("%s: %v in %v, %.0f checks a second; preempted %s", v.target.Name, total, took.Round(time.Millisecond),
-		float64(total.ran)/took.Seconds(), points)
-	if total.ran < asked {
-		t.Errorf("props: only %d of %d checks ran; give the test more time (-timeout) or ask for fewer (-rapid.checks)", total.ran, asked)
-	}
-	v.enough(t, total.genTraffic)
+	o.judge(t, fmt.Sprintf(", %.0f checks a second; preempted %s", float64(o.ran)/o.took.Seconds(), points))
 }
 
 // fitting is told that a bubble hangs in which hooks stop at points: the pool holds a lock
-// while one runs, or it computes for ever. It does the same in real time to see which.
+// while one runs, or it computes for ever. It does the same in real time to see which; what
+// that finds is real time's from then on.
 func (v *genVerifier) fitting(t *testing.T, hung *genFinding) *genFinding {
 	t.Helper()
-	real := genVerifier{target: v.target}
-	real.target.RealTime = true
-	if f, _ := real.run(t, replayOps(hung.ops)); f != nil {
+	v.target.RealTime = true
+	if f := v.replayOnce(t, &genScript{target: v.target.Name, ops: hung.ops}); f != nil {
 		return f
 	}
+	v.target.RealTime = false
 	t.Logf("%s: schedules not checked: %v. A pool that holds a lock while a hook runs can be checked when it is instrumented: "+
 		"poolproof test -instrument\n%s", v.target.Name, hung.violation, hung.stacks)
 	return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,8 @@ type raceRun struct {
 	calling atomic.Int64
 	crew    []raceClient
 	seen    []model.PromiseEvent // what the judge has seen
+	told    bool                 // the clients do what a script says
+	seed    uint64
 }
 
 // raceClient is a client in a goroutine of its own.
@@ -44,6 +47,7 @@ type raceClient struct {
 	rng    *rand.Rand
 	ops    int
 	closes int // at this op it closes the pool; -1: it does not
+	told   []genOp
 
 	lease *genCall                // whose lease it holds
 	last  *genCall                // whose lease it gave back last
@@ -56,12 +60,20 @@ const (
 	raceMostEver    = 32 // clients
 	raceMostOps     = 50 // of a client
 	raceBurst       = 6
+	raceWait        = time.Millisecond // what a script does not say
 )
 
-func newRaceRun(target *Target, clock genClock, seed uint64) *raceRun {
-	r := &raceRun{genRun: newGenRun(target, clock, nil), rng: rand.New(rand.NewPCG(seed, 1))}
+// newRaceRun returns a run of clients that draw what they do, unless there is a script.
+func newRaceRun(target *Target, clock genClock, ahead *genAhead, seed uint64, script []genOp) *raceRun {
+	r := &raceRun{genRun: newGenRun(target, clock, nil), rng: rand.New(rand.NewPCG(seed, 1)), told: script != nil, seed: seed}
 	r.seam = raceLog{r.env}
-	r.env.improvise(rand.New(rand.NewPCG(seed, 2)), target.Spec.HookPanics)
+	fails := !target.Spec.HooksSucceed
+	r.env.improvise(rand.New(rand.NewPCG(seed, 2)), fails, fails && target.Spec.HookPanics)
+	r.genRun.ahead = ahead
+	if r.told {
+		r.follow(seed, script)
+		return r
+	}
 	closer := -1
 	if r.rng.IntN(3) == 0 {
 		closer = 0
@@ -83,20 +95,51 @@ func newRaceRun(target *Target, clock genClock, seed uint64) *raceRun {
 	return r
 }
 
-// improvise has hooks be slow, fail and panic at random. In every third run most creates take
-// a while and then fail: callers queue up behind them, and only the failure can bring them on.
-func (e *Env) improvise(rng *rand.Rand, panics bool) {
+// follow has the clients do what a script says.
+func (r *raceRun) follow(seed uint64, script []genOp) {
+	for _, o := range script {
+		o.client = max(1, o.client)
+		for len(r.crew) < o.client {
+			r.crew = append(r.crew, raceClient{run: r, number: len(r.crew) + 1, rng: rand.New(rand.NewPCG(seed, uint64(3+len(r.crew))))})
+		}
+		r.keep(o)
+		c := &r.crew[o.client-1]
+		c.told = append(c.told, o)
+	}
+	if len(r.crew) == 0 {
+		r.crew = make([]raceClient, 1)
+		r.crew[0].run, r.crew[0].number, r.crew[0].rng = r, 1, r.rng
+	}
+}
+
+// keep adds a line to the script of the run, before it is done. Until there is one, what the
+// last run left behind may still end the process.
+func (r *raceRun) keep(o genOp) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.ops) == 0 {
+		r.ahead.begin()
+		r.ahead.write(genAheadRace, strconv.FormatUint(r.seed, 10))
+	}
+	r.ops = append(r.ops, o)
+	r.ahead.write(genAheadProgram, o.String())
+}
+
+// improvise has hooks be slow at random, and fail and panic if they may. In every third run
+// most creates take a while and then fail: callers queue up behind them, and only the failure
+// can bring them on.
+func (e *Env) improvise(rng *rand.Rand, fails, panics bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	stormy := rng.IntN(3) == 0
 	e.random = func(h genHook) genPlan {
 		slow := time.Duration(1+rng.IntN(300)) * time.Microsecond
 		switch n := rng.IntN(24); {
-		case stormy && h == genCreate && n < 14:
+		case stormy && fails && h == genCreate && n < 14:
 			return genPlan{how: genFail, slow: slow}
 		case n < 5:
 			return genPlan{how: genSlow, slow: slow}
-		case n < 8 && h != genDestroy:
+		case n < 8 && h != genDestroy && fails:
 			return genPlan{how: genFail}
 		case n == 8 && panics:
 			return genPlan{how: genPanics}
@@ -125,12 +168,8 @@ func (r *raceRun) within(f func()) *model.PromiseViolation {
 		defer close(done)
 		f()
 	})
-	timer := time.NewTimer(r.target.patience())
-	defer timer.Stop()
-	select {
-	case <-done:
+	if _, late := genAwait(done, r.target.patience()); !late {
 		return nil
-	case <-timer.C:
 	}
 	for i := range r.crew {
 		if c := r.crew[i].now.Load(); c != nil {
@@ -142,6 +181,9 @@ func (r *raceRun) within(f func()) *model.PromiseViolation {
 
 // play does the client's operations, and gives back what it holds in the end.
 func (c *raceClient) play() {
+	if c.run.told {
+		c.follow()
+	}
 	for i := range c.ops {
 		switch {
 		case i == c.closes:
@@ -155,6 +197,30 @@ func (c *raceClient) play() {
 		}
 	}
 	c.giveBack()
+}
+
+// follow does what the script says, as far as it can be done.
+func (c *raceClient) follow() {
+	for _, o := range c.told {
+		switch {
+		case o.verb == genVRelease || o.verb == genVDiscard || o.verb == genVEnd:
+			if c.lease != nil {
+				c.hold()
+				c.do(o)
+			}
+			continue
+		case c.lease != nil: // a drawn client never holds one while it does something else
+			c.hold()
+			c.do(genOp{verb: genVRelease})
+		}
+		switch {
+		case o.verb == genVAgain && (c.last == nil || c.run.env.isForced()):
+			continue
+		case o.wait == 0 && (o.verb == genVCreate || o.verb == genVShutdown): // it may wait for room
+			o.wait = raceWait
+		}
+		c.do(o)
+	}
 }
 
 func (c *raceClient) one(in int) bool { return c.rng.IntN(in) == 0 }
@@ -228,7 +294,10 @@ func (c *raceClient) giveBack() {
 		o.verb = genVDiscard
 	case genHas[Ender](lease) && c.one(3):
 		o.verb, o.ending = genVEnd, Ending(c.rng.IntN(int(Error)+1))
-		if c.run.target.Spec.HookPanics {
+		switch spec := &c.run.target.Spec; {
+		case spec.HookPanics && spec.NoGoexit:
+			o.ending = Ending(c.rng.IntN(int(Panic) + 1))
+		case spec.HookPanics:
 			o.ending = Ending(c.rng.IntN(int(Goexit) + 1))
 		}
 	}
@@ -238,6 +307,9 @@ func (c *raceClient) giveBack() {
 // do makes a call.
 func (c *raceClient) do(o genOp) {
 	o.client = c.number
+	if !c.run.told && !c.run.tail {
+		c.run.keep(o)
+	}
 	call := &genCall{op: o, number: int(c.run.calling.Add(1)), kind: genKind(o.verb)}
 	ev := model.PromiseEvent{
 		Kind: model.PromiseCallBegan, Op: call.kind, Call: call.number, Client: c.number, Session: o.session, Max: o.max, Done: o.done,

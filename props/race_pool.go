@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/pprof"
+	"strconv"
 	"testing"
 	"time"
 
@@ -22,7 +23,11 @@ func (t *PoolTarget) verifyRaces(tt *testing.T) {
 	clock, keeper := reals.next(t.Name), recorded.NewKeeper(tt)
 	runs, calls, grants := 0, 0, 0
 	var found error
-	ran, asked := raceRounds(tt, keeper, func(seed uint64) (int, bool) {
+	seed := raceSeed()
+	raceAgain(tt, seed)
+	asked, limit := raceAsked()
+	keeper.Replay = historyReplay(tt, strconv.FormatUint(seed, 10))
+	ran := raceRounds(tt, seed, asked, limit, func(seed uint64) (int, bool) {
 		var r *raceFull
 		if r, found = t.race(tt, clock, keeper, seed); found != nil {
 			return 0, false
@@ -33,6 +38,9 @@ func (t *PoolTarget) verifyRaces(tt *testing.T) {
 		}
 		return int(r.calls.Load()), !tt.Failed()
 	})
+	if asked == 0 {
+		asked = ran
+	}
 	if found == nil {
 		if left := clock.leaked(racePatience); left != "" {
 			found = fmt.Errorf("I13: goroutines are left after everything has ended\n%s", left)

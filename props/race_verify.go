@@ -7,11 +7,13 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"runtime/pprof"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/poolproof/poolproof/linearize"
 	"github.com/poolproof/poolproof/linearize/recorded"
 	"github.com/poolproof/poolproof/model"
 )
@@ -38,95 +40,156 @@ func raceSeed() uint64 {
 // raceCalls is how many calls into the pool count as one check.
 const raceCalls = 10
 
-// raceRounds calls round, which returns how many calls it made and whether to go on, until
-// as many checks were done as were asked for, or for a while if their number was not given
-// by hand. The seeds of the rounds follow from one.
-func raceRounds(t *testing.T, keeper *recorded.Keeper, round func(seed uint64) (calls int, ok bool)) (done, asked int) {
-	t.Helper()
-	seed := raceSeed()
-	rng := rand.New(rand.NewPCG(seed, 0))
-	keeper.Replay = historyReplay(t, strconv.FormatUint(seed, 10))
-	asked = genAsked()
-	given := genGiven("rapid.checks", "RAPID_CHECKS")
-	t.Logf("seed %d; to do the same operations again: -rapid.seed=%d", seed, seed)
-	limit := raceTime
-	if testing.Short() {
-		limit /= 5
+// raceAsked returns how many checks Race is to do; if they were not given by hand it is 0, and
+// Race takes so long instead.
+func raceAsked() (checks int, limit time.Duration) {
+	switch {
+	case genGiven("rapid.checks", "RAPID_CHECKS"):
+		return genAsked(), 0
+	case testing.Short():
+		return 0, raceTime / 5
 	}
+	return 0, raceTime
+}
+
+// raceRounds calls round, which returns how many calls it made and whether to go on, until
+// so many checks are done, or if that is 0, for so long. The seeds of the rounds follow from
+// one.
+func raceRounds(t *testing.T, seed uint64, checks int, limit time.Duration, round func(seed uint64) (calls int, ok bool)) (done int) {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(seed, 0))
 	calls, started := 0, time.Now()
-	for ok := true; ok && !genLate(t) && (given && calls < asked*raceCalls || !given && time.Since(started) < limit); {
+	for ok := true; ok && !genLate(t) && (calls < checks*raceCalls || checks == 0 && time.Since(started) < limit); {
 		var n int
 		n, ok = round(rng.Uint64())
 		calls += n
 	}
-	if done = calls / raceCalls; !given {
-		return done, done
+	if done = calls / raceCalls; checks > 0 {
+		done = min(done, checks)
 	}
-	return min(done, asked), asked
+	return done
+}
+
+// raceAgain says how a race is begun again with the same seed.
+func raceAgain(t *testing.T, seed uint64) {
+	t.Helper()
+	t.Logf("seed %d; to do the same operations again: -rapid.seed=%d", seed, seed)
 }
 
 // checkRaces is the subtest Race.
 func (v *genVerifier) checkRaces(t *testing.T) {
 	t.Helper()
-	started := time.Now()
+	o := v.outcome(raceName)
+	seed := raceSeed()
+	raceAgain(t, seed)
+	checks, limit := raceAsked()
+	search := v.searchRaces
+	if v.far != nil {
+		search = v.far.searchRaces
+	} else {
+		v.keeper = recorded.NewKeeper(t)
+		v.keeper.Replay = historyReplay(t, strconv.FormatUint(seed, 10))
+	}
+	o.found, o.total, o.ran = search(t, seed, checks, limit)
+	if o.asked = checks; checks == 0 {
+		o.asked = o.ran
+	}
+	o.took = time.Since(o.began)
+	defer o.report(t)
+	o.judge(t, "")
+}
+
+// raceTarget is the target as it is checked by the clock on the wall.
+func (v *genVerifier) raceTarget() *Target {
 	target := v.target
 	target.RealTime, target.Patience = true, min(v.target.patience(), racePatience)
-	clock, keeper := v.reals.next(target.Name), recorded.NewKeeper(t)
-	var total genTraffic
-	var found string
-	ran, asked := raceRounds(t, keeper, func(seed uint64) (int, bool) {
-		r, broken := newRace(&target, clock, keeper, seed)
+	return &target
+}
+
+// searchRaces looks for a finding. It returns how many checks ran.
+func (v *genVerifier) searchRaces(t *testing.T, seed uint64, checks int, limit time.Duration) (found *genFinding, total genTraffic, ran int) {
+	t.Helper()
+	target := v.raceTarget()
+	clock := v.reals.next(target.Name)
+	var last *raceRun
+	said := 0
+	ran = raceRounds(t, seed, checks, limit, func(seed uint64) (int, bool) {
+		r, broken := v.race(target, clock, seed, nil)
+		last = r
 		did := r.counted()
 		total.add(did)
 		if broken != nil {
-			found = r.report(target.Name, broken)
+			if found = r.raced(broken, seed); slices.Contains(target.Known, broken.Rule) {
+				found = nil
+				total.known++
+				clock = v.reals.next(target.Name) // what that run has left is no other's
+			}
 		}
+		done := total.calls / raceCalls
 		if v.target.Report != nil {
-			v.target.Report.Progress("generic", raceName, min(total.calls/raceCalls, genAsked()), genAsked())
+			v.target.Report.Progress("generic", raceName, min(done, genAsked()), genAsked())
 		}
-		return did.calls, broken == nil
+		for ; said < done; said++ {
+			v.progress(said + 1)
+		}
+		return did.calls, found == nil
 	})
-	if found == "" {
-		found = v.leftRacing(clock, target.patience())
+	if found == nil && last != nil {
+		found = v.leftRacing(last, clock, target)
 	}
-	if v.target.Report != nil {
-		defer func() {
-			v.target.Report.Result(Result{
-				Machine: "generic", Subtest: raceName, Asked: asked, Executed: ran, Operations: total.calls,
-				Failed: t.Failed(), Elapsed: time.Since(started),
-			})
-		}()
+	return found, total, ran
+}
+
+// raceTries is how many runs of a script are one replay: what happens is a matter of chance.
+const raceTries = 100
+
+// replayRace does what a script says until something is found, or often enough.
+func (v *genVerifier) replayRace(s *genScript) (found *genFinding, total genTraffic) {
+	target := v.raceTarget()
+	clock := v.reals.next(target.Name)
+	var last *raceRun
+	for try := uint64(0); try < raceTries && found == nil; try++ {
+		seed := s.seed
+		if try > 0 {
+			seed = genMix(s.seed, try)
+		}
+		r, broken := v.race(target, clock, seed, append([]genOp{}, s.ops...))
+		last = r
+		if broken != nil {
+			found = r.raced(broken, seed)
+		}
 	}
-	if found != "" {
-		t.Fatal(found)
+	if found == nil {
+		found = v.leftRacing(last, clock, target)
 	}
-	t.Logf("%s: %v in %v", target.Name, total, time.Since(started).Round(time.Millisecond))
-	if ran < asked {
-		t.Errorf("props: only %d of %d checks ran; give the test more time (-timeout) or ask for fewer (-rapid.checks)", ran, asked)
+	return found, genTraffic{runs: 1}
+}
+
+// leftRacing says which goroutines of the runs have not ended.
+func (v *genVerifier) leftRacing(last *raceRun, clock *genReal, target *Target) *genFinding {
+	left := clock.leaked(target.patience())
+	if left == "" || slices.Contains(target.Known, "I13") {
+		return nil
 	}
-	small := 2*target.Capacity <= raceMostClients
-	if total.runs >= 5 && total.grants < total.runs || small && total.runs >= raceJudged && total.waits == 0 {
-		t.Errorf("props: %s: too little traffic to prove anything: %v", target.Name, total)
-	}
+	f := last.raced(&model.PromiseViolation{Rule: "I13", Text: "goroutines are left after everything has ended"}, last.seed)
+	f.stacks = left
+	return f
 }
 
 // raceJudged is after how many runs on a small pool somebody must have come while all was lent.
 const raceJudged = 100
 
-// leftRacing says which goroutines of the runs have not ended.
-func (v *genVerifier) leftRacing(clock *genReal, patience time.Duration) string {
-	left := clock.leaked(patience)
-	if left == "" {
-		return ""
-	}
-	return fmt.Sprintf("%s breaks I13: goroutines are left after everything has ended\n\n%s", v.target.Name, left)
+// raceIdle reports whether runs have done too little to prove anything.
+func (v *genVerifier) raceIdle(total *genTraffic) bool {
+	small := 2*v.target.Capacity <= raceMostClients
+	return total.runs >= 5 && total.grants < total.runs-total.known || small && total.runs >= raceJudged && total.waits == 0
 }
 
-// newRace does one run and returns what it found.
-func newRace(target *Target, clock *genReal, keeper *recorded.Keeper, seed uint64) (r *raceRun, broken *model.PromiseViolation) {
+// race does one run and returns what it found.
+func (v *genVerifier) race(target *Target, clock *genReal, seed uint64, script []genOp) (r *raceRun, broken *model.PromiseViolation) {
 	pprof.SetGoroutineLabels(clock.labels) // what the pool starts has them, too
 	defer pprof.SetGoroutineLabels(context.Background())
-	r = newRaceRun(target, clock, seed)
+	r = newRaceRun(target, clock, v.ahead, seed, script)
 	r.record(seed, false)
 	if broken = r.open(); broken == nil {
 		broken = r.play()
@@ -138,9 +201,18 @@ func newRace(target *Target, clock *genReal, keeper *recorded.Keeper, seed uint6
 		broken = r.wind()
 	}
 	if history := r.recorded(); broken == nil {
-		broken = historyViolation(keeper, history)
+		broken = v.raceHistory(history)
 	}
 	return r, broken
+}
+
+// raceHistory judges the history of a run. A child may be ended at any moment, and then leaves
+// no file.
+func (v *genVerifier) raceHistory(h *linearize.History) *model.PromiseViolation {
+	if v.keeper == nil || v.ahead != nil {
+		return siftViolation(v.keeper, h)
+	}
+	return historyViolation(v.keeper, h)
 }
 
 // counted says what the run has done. An acquire counts as a wait if all was lent when it began.
@@ -178,26 +250,26 @@ func (r *raceRun) counted() genTraffic {
 	return t
 }
 
-// raceShown is how many of the last events a report shows.
+// raceShown is how many of the last events a finding shows.
 const raceShown = 60
 
-// report is the whole message of a finding.
-func (r *raceRun) report(target string, v *model.PromiseViolation) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s breaks %s\n\nThe last that happened, one column per client:\n", target, v.Error())
+// raced makes a finding of the run. Callers may be left behind in it.
+func (r *raceRun) raced(v *model.PromiseViolation, seed uint64) *genFinding {
+	r.mu.Lock()
+	f := &genFinding{violation: v, ops: slices.Clone(r.ops), racing: true, seed: seed}
+	r.mu.Unlock()
 	for _, e := range r.seen[max(0, len(r.seen)-raceShown):] {
 		text := genNote(&e)
 		if e.Kind == model.PromiseCallBegan {
 			text = e.Op.String()
 		}
 		if text != "" {
-			fmt.Fprintf(&b, "%9.3fms %s%s\n", float64(e.At)/1e6, strings.Repeat(" ", genColumn*max(0, e.Client-1)), text)
+			f.events = append(f.events, fmt.Sprintf("%9.3fms %s%s", float64(e.At)/1e6, strings.Repeat(" ", genColumn*max(0, e.Client-1)), text))
 		}
 	}
 	if v.Rule == "I4" || v.Rule == "I5" || v.Rule == "I13" {
 		buf := make([]byte, 1<<20)
-		b.WriteString("\n")
-		b.Write(buf[:runtime.Stack(buf, true)])
+		f.stacks = genAllStacks(string(buf[:runtime.Stack(buf, true)]))
 	}
-	return b.String()
+	return f
 }

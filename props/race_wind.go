@@ -10,6 +10,7 @@ import (
 // wind ends a run: hooks succeed, exactly the capacity can be taken and given back, Close
 // returns, and nothing is left. Nothing is guessed: each step waits for what it wants.
 func (r *raceRun) wind() *model.PromiseViolation {
+	r.tail = true
 	r.env.silence(true)
 	if v := r.settled(); v != nil {
 		return v

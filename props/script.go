@@ -24,6 +24,25 @@ type genFinding struct {
 	result       *sched.Result // nil if the run hung
 	instrumented bool          // the pool has points of its own
 	checks       int           // that it took to find; 0: nobody counted
+	preemptions  int           // of a schedule
+	table        string        // of what a scheduler's tasks did; empty if result has it
+
+	racing bool // real goroutines ran the clients
+	seed   uint64
+	events []string // of a race, the last ones
+}
+
+// took tells what came of a run under a scheduler.
+func (f *genFinding) took(result *sched.Result) {
+	f.result, f.schedule, f.preemptions = result, result.Schedule, result.Preemptions
+}
+
+// steps returns the table of what a scheduler's tasks did.
+func (f *genFinding) steps() string {
+	if f.result != nil {
+		return genTable(f.result.Trace)
+	}
+	return f.table
 }
 
 // Widths of the transcript, in characters.
@@ -35,17 +54,26 @@ const (
 
 // script returns the run as text that parseScript reads back: one column per client, what
 // came of each line as a comment behind it, and the winding down as comments. Under a
-// scheduler the lines do not come in the order of the text, so what came of them stands
-// below, all in comments.
+// scheduler, and in a race, the lines do not come in the order of the text, so what came of
+// them stands below, all in comments.
 func (f *genFinding) script(target string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s\n", f.violation.Error())
 	fmt.Fprintf(&b, "target %s\n\n", target)
-	if f.scheduled {
+	if f.scheduled || f.racing {
 		for _, o := range f.ops {
 			b.WriteString(o.column() + "\n")
 		}
+	}
+	if f.scheduled {
 		fmt.Fprintf(&b, "schedule %v\n\n# What came of it, in this order:\n", f.schedule)
+	}
+	if f.racing {
+		fmt.Fprintf(&b, "race %d\n\n# The last that happened, one column per client:\n", f.seed)
+		for _, e := range f.events {
+			b.WriteString("# " + e + "\n")
+		}
+		return b.String()
 	}
 	tail := false
 	for _, l := range f.lines {
@@ -61,8 +89,15 @@ func (f *genFinding) script(target string) string {
 
 // plain returns the script without what came of it.
 func (f *genFinding) plain(target string) string {
-	s := genScript{target: target, ops: f.ops, scheduled: f.scheduled, schedule: f.schedule}
+	s := f.source(target)
 	return s.String()
+}
+
+// source returns what the run was made of.
+func (f *genFinding) source(target string) genScript {
+	return genScript{
+		target: target, ops: f.ops, scheduled: f.scheduled, schedule: f.schedule, racing: f.racing, seed: f.seed,
+	}
 }
 
 // column returns the line in the column of its client.
@@ -95,8 +130,8 @@ func (f *genFinding) report(target, replay string) string {
 	fmt.Fprintf(&b, "%s breaks %s\n\n", target, f.violation.Error())
 	b.WriteString(f.script(target))
 	fmt.Fprintf(&b, "\n%d lines", len(f.ops))
-	if f.result != nil {
-		fmt.Fprintf(&b, ", %d preemptions", f.result.Preemptions)
+	if f.scheduled {
+		fmt.Fprintf(&b, ", %d preemptions", f.preemptions)
 	}
 	if f.checks > 0 {
 		fmt.Fprintf(&b, "; found after %d checks", f.checks)
@@ -106,12 +141,14 @@ func (f *genFinding) report(target, replay string) string {
 	case f.seen == f.tried:
 	case f.scheduled:
 		b.WriteString(" What the pool's own goroutines do between two points decides, unless it is instrumented.")
+	case f.racing:
+		fmt.Fprintf(&b, " A replay is up to %d races of these clients; who comes first decides.", raceTries)
 	default:
 		b.WriteString(" What the script leaves open (the order of what is done together, a select's choice) decides.")
 	}
 	b.WriteString("\n" + replay + "\n")
-	if f.result != nil {
-		b.WriteString("\n" + genTable(f.result.Trace))
+	if table := f.steps(); table != "" {
+		b.WriteString("\n" + table)
 	}
 	if f.stacks != "" {
 		b.WriteString("\n" + f.stacks)

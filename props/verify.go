@@ -286,37 +286,15 @@ func replayOps(ops []genOp) func(*genRun) *model.PromiseViolation {
 // check runs one profile as often as asked and reports a finding.
 func (v *genVerifier) check(t *testing.T, profile genProfile) {
 	t.Helper()
-	started := time.Now()
-	var broken *Broken
 	search := v.search
 	if v.far != nil {
 		search = v.far.search
 	}
-	found, total, ran, asked := search(t, profile)
-	if v.target.Report != nil {
-		defer func() {
-			v.target.Report.Result(Result{
-				Machine: "generic", Subtest: profile.name, Asked: asked, Executed: ran, Operations: total.calls,
-				Failed: t.Failed(), Elapsed: time.Since(started), RealTime: v.target.RealTime, Mixed: v.mixed, Known: total.known,
-				Unchecked: v.unchecked(), Broken: broken,
-			})
-		}()
-	}
-	if found != nil {
-		took := time.Since(started)
-		found = v.shrink(t, found)
-		broken = &Broken{
-			Rule: found.violation.Rule, Text: found.violation.Text, Script: found.script(v.target.Name), Stacks: found.stacks,
-			Lines: len(found.ops), Seen: found.seen, Tried: found.tried, Checks: ran, After: took,
-		}
-		v.fail(t, found)
-		return
-	}
-	t.Logf("%s: %v in %v", v.target.Name, total, time.Since(started).Round(time.Millisecond))
-	if ran < asked {
-		t.Errorf("props: only %d of %d checks ran; give the test more time (-timeout) or ask for fewer (-rapid.checks)", ran, asked)
-	}
-	v.enough(t, total)
+	o := v.outcome(profile.name)
+	o.found, o.total, o.ran, o.asked = search(t, profile)
+	o.took = time.Since(o.began)
+	defer o.report(t)
+	o.judge(t, "")
 }
 
 // search looks for a finding. It returns how many checks ran, and how many were asked for.

@@ -10,7 +10,7 @@ import (
 // shrink makes a finding short.
 func (v *genVerifier) shrink(t *testing.T, f *genFinding) *genFinding {
 	t.Helper()
-	until := genShrinkUntil(t, v.target.RealTime || f.deadly)
+	until := genShrinkUntil(t, v.target.RealTime || f.deadly || f.racing)
 	if v.far != nil {
 		return v.far.shrink(t, f, until)
 	}
@@ -20,6 +20,12 @@ func (v *genVerifier) shrink(t *testing.T, f *genFinding) *genFinding {
 // shrinkHere makes a finding short in this process.
 func (v *genVerifier) shrinkHere(t *testing.T, f *genFinding, until time.Time) *genFinding {
 	t.Helper()
+	if f.scheduled {
+		return v.shrinkSchedule(t, f)
+	}
+	if f.racing {
+		return v.shrinkRace(f, until)
+	}
 	s := &genShrinker{best: f, greedy: v.target.RealTime, slow: v.target.RealTime, until: until, better: v.better}
 	s.run = func(play genPlay) (*genFinding, int) {
 		f, traffic := v.run(t, play)
@@ -31,6 +37,18 @@ func (v *genVerifier) shrinkHere(t *testing.T, f *genFinding, until time.Time) *
 			f, traffic := hasty.run(t, play)
 			return f, traffic.cost()
 		}
+	}
+	return s.shrink()
+}
+
+// shrinkRace makes a finding of Race short in this process.
+func (v *genVerifier) shrinkRace(f *genFinding, until time.Time) *genFinding {
+	s := &genShrinker{best: f, greedy: true, slow: true, until: until, better: v.better}
+	s.script = func(ops []genOp, hasty bool) (*genFinding, int) {
+		script := s.best.source(v.target.Name)
+		script.ops = ops
+		f, traffic := v.hastier(hasty).replayRace(&script)
+		return f, traffic.cost()
 	}
 	return s.shrink()
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,6 +18,9 @@ import (
 func (v *genVerifier) fail(t *testing.T, f *genFinding) {
 	t.Helper()
 	note := "To replay it, pass the script to props.Replay."
+	if f.racing { // a replay is a matter of chance, and of no use to every run of the test
+		t.Fatalf("%s", f.report(v.target.Name, note))
+	}
 	command := "go test"
 	if f.instrumented {
 		command = "poolproof test -instrument PACKAGES . --" // nothing in this build knows which they were
@@ -115,23 +119,44 @@ func (v *genVerifier) replayScript(t *testing.T, script string) {
 // replayOnce does what a script says, where runs take place.
 func (v *genVerifier) replayOnce(t *testing.T, s *genScript) *genFinding {
 	t.Helper()
-	switch {
-	case s.scheduled:
-		return v.replaySchedule(t, s)
-	case v.far != nil:
-		return v.far.replay(t, s.ops)
+	if v.far != nil {
+		return v.far.replay(t, s)
 	}
-	f, _ := v.run(t, replayOps(s.ops))
+	f, _ := v.replayHere(t, s, 0)
 	return f
 }
 
-// replaySchedule does what a script says whose lines a scheduler interleaves.
-func (v *genVerifier) replaySchedule(t *testing.T, s *genScript) *genFinding {
+// replayHere does what a script says in this process. One with a schedule is run under that;
+// with tries, if nothing is found, also under none and under so many that are drawn.
+func (v *genVerifier) replayHere(t *testing.T, s *genScript, tries int) (*genFinding, genTraffic) {
 	t.Helper()
+	switch {
+	case s.racing:
+		return v.replayRace(s)
+	case !s.scheduled:
+		return v.run(t, replayOps(s.ops))
+	}
 	defer v.watch()()
-	o := v.schedOptions(sched.NewReplay(s.schedule))
+	rng := rand.New(rand.NewPCG(1, uint64(len(s.ops))))
+	f, total := v.replaySchedule(t, s.ops, sched.NewReplay(s.schedule))
+	for try := 0; try < tries && f == nil; try++ {
+		var strategy sched.Strategy = &genCalm{inner: sched.NewDrawn(func(_ string, n int) int { return rng.IntN(n) })}
+		if try == 0 {
+			strategy = sched.NewReplay(nil)
+		}
+		var traffic genTraffic
+		f, traffic = v.replaySchedule(t, s.ops, strategy)
+		total.add(traffic)
+	}
+	return f, total
+}
+
+// replaySchedule runs a script's lines under a scheduler.
+func (v *genVerifier) replaySchedule(t *testing.T, ops []genOp, strategy sched.Strategy) (*genFinding, genTraffic) {
+	t.Helper()
+	o := v.schedOptions(strategy)
 	o.Positions = true
-	f, _, result := v.schedule(t, replayOps(s.ops), o)
+	f, traffic, result := v.schedule(t, replayOps(ops), o)
 	v.instrumented = v.instrumented || result != nil && genInstrumented(result.Trace)
-	return f
+	return f, traffic
 }
