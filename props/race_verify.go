@@ -194,8 +194,13 @@ func (v *genVerifier) race(target *Target, clock *genReal, seed uint64, script [
 	if broken = r.open(); broken == nil {
 		broken = r.play()
 	}
+	late := broken
 	if seen := r.judged(); seen != nil { // what came first says most
 		broken = seen
+	} else if late != nil {
+		if owed := r.debts(); owed != nil { // and what the pool owes more than who waits for it
+			broken = owed
+		}
 	}
 	if broken == nil {
 		broken = r.wind()

@@ -146,7 +146,11 @@ func (s *genShrinker) take(f *genFinding) bool {
 		return false
 	}
 	seen, tried := 0, 0
-	for tried < genSure-1 || seen == 0 && tried < 2*s.again {
+	sure := genSure - 1
+	if s.best.racing { // a replay is many runs
+		sure = 1
+	}
+	for tried < sure || seen == 0 && tried < 2*s.again {
 		if s.spent() {
 			return false
 		}
