@@ -61,6 +61,9 @@ func (v *genVerifier) schedule(t *testing.T, play genPlay, options sched.Options
 			r.drive(play)
 			return nil
 		})
+		if result.Finding == nil {
+			time.Sleep(v.target.patience()) // for goroutines that end by timers
+		}
 	})
 	r := opened.Load()
 	if hung {
