@@ -24,7 +24,7 @@ type knownFault struct {
 // knownFaults lists them. The adapters know nothing of them.
 func knownFaults() []knownFault {
 	return []knownFault{
-		{name: "destroyed ones free their slot early", peer: "puddle1", target: "puddle1", buggy: "v1.1.1", fixed: "v1.1.2", rules: []string{"I2"}, known: []string{"I5"}},
+		{name: "destroyed ones free their slot early", peer: "puddle1", target: "puddle1-sound", buggy: "v1.1.1", fixed: "v1.1.2", rules: []string{"I2"}},
 		{name: "failed create wakes nobody", peer: "puddle1", target: "puddle1", buggy: "v1.1.2", fixed: "v1.1.3", rules: []string{"I5"}},
 		{name: "create beyond the maximum", peer: "puddle2", target: "puddle2", buggy: "v2.2.0", fixed: "v2.2.1", rules: []string{"I2"}, known: []string{"I13"}},
 		{name: "close waits for ever after a try", peer: "puddle2", target: "puddle2", buggy: "v2.2.2", fixed: "v2.2.3", rules: []string{"I13"}},
@@ -33,7 +33,7 @@ func knownFaults() []knownFault {
 		{name: "done context takes", peer: "semaphore", target: "semaphore", buggy: "v0.6.0", fixed: "v0.7.0", rules: []string{"I6"}},
 		{name: "racing submits go beyond the capacity", peer: "ants", target: "ants-nonblocking", buggy: "v2.11.3", fixed: "v2.11.4", rules: []string{"I2"}, slow: true},
 		{name: "cancel that meets a release locks up", peer: "puddle1", target: "puddle1", buggy: "v1.0.0", fixed: "v1.1.0", rules: []string{"I4", "I6", "I13", "hang"}, known: []string{"I2", "I5"}, slow: true},
-		{name: "signal lost between check and wait", peer: "commons1", target: "commons1-sound", buggy: "v2.0.0+incompatible", fixedPeer: "commons2", fixedTarget: "commons2-sound", fixed: "v2.1.1", rules: []string{"I5"}, known: []string{"I13"}, slow: true},
+		{name: "signal lost between check and wait", peer: "commons1", target: "commons1-orderly", buggy: "v2.0.0+incompatible", fixedPeer: "commons2", fixedTarget: "commons2-orderly", fixed: "v2.1.1", rules: []string{"I5"}, slow: true},
 		{name: "submitters sleep beside a queue with room", peer: "pond", target: "pond-queue", buggy: "v2.3.3", fixed: "v2.3.4", rules: []string{"I5"}, slow: true},
 		{name: "Goexit takes the worker along", peer: "pond", target: "pond-goexit", buggy: "v2.6.0", fixed: "v2.6.2", rules: []string{"I5", "I13"}, slow: true},
 	}

@@ -4,18 +4,58 @@ package commons2
 import (
 	"context"
 	"errors"
+	"sync"
 
 	commons "github.com/jolestar/go-commons-pool/v2"
 
 	"github.com/poolproof/poolproof/props"
 )
 
-// Targets returns the pool of two objects, and one whose factory never fails.
+// Targets returns the pool of two objects, one whose factory never fails, and such a one that
+// is closed only when nobody is borrowing: a waiter may miss the Close of the others.
 func Targets() []props.Target {
 	return []props.Target{
 		target("commons2", props.Spec{}),
 		target("commons2-sound", props.Spec{HooksSucceed: true}),
+		inOrder(target("commons2-orderly", props.Spec{HooksSucceed: true})),
 	}
+}
+
+// inOrder closes the pool once no borrow is under way, and begins none then.
+func inOrder(t props.Target) props.Target {
+	open := t.Open
+	t.Open = func(env *props.Env) (props.Pool, error) {
+		p, err := open(env)
+		return &orderly{Pool: p}, err
+	}
+	return t
+}
+
+type orderly struct {
+	props.Pool
+	mu        sync.Mutex
+	closing   bool // guarded by mu
+	borrowing sync.WaitGroup
+}
+
+func (o *orderly) Acquire(ctx context.Context) (props.Lease, error) {
+	o.mu.Lock()
+	if o.closing {
+		o.mu.Unlock()
+		return nil, commons.NewIllegalStateErr("closing")
+	}
+	o.borrowing.Add(1)
+	o.mu.Unlock()
+	defer o.borrowing.Done()
+	return o.Pool.Acquire(ctx)
+}
+
+func (o *orderly) Close() error {
+	o.mu.Lock()
+	o.closing = true
+	o.mu.Unlock()
+	o.borrowing.Wait()
+	return o.Pool.Close()
 }
 
 func target(name string, spec props.Spec) props.Target {

@@ -10,13 +10,17 @@ import (
 	"github.com/poolproof/poolproof/props"
 )
 
-// Targets returns the pool of two resources. CreateResource is left out: it is documented
-// to look at no limit.
+// Targets returns the pool of two resources, and one whose constructor never fails.
+// CreateResource is left out: it is documented to look at no limit.
 func Targets() []props.Target {
+	return []props.Target{target("puddle1", props.Spec{}), target("puddle1-sound", props.Spec{HooksSucceed: true})}
+}
+
+func target(name string, spec props.Spec) props.Target {
 	const size = 2
-	return []props.Target{{
-		Name: "puddle1", Capacity: size,
-		Spec: props.Spec{CloseWaits: true}, // Close: blocks until all are back and destroyed
+	spec.CloseWaits = true // Close: blocks until all are back and destroyed
+	return props.Target{
+		Name: name, Capacity: size, Spec: spec,
 		Outcome: func(err error) props.Outcome {
 			if errors.Is(err, puddle.ErrClosedPool) {
 				return props.Closed
@@ -30,7 +34,7 @@ func Targets() []props.Target {
 				size,
 			)}, nil
 		},
-	}}
+	}
 }
 
 type pool struct{ p *puddle.Pool }
