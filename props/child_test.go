@@ -97,14 +97,14 @@ func TestDeathsAreFindingsInEverySubtest(t *testing.T) {
 			if how == "hang" && subtest == genScheduledName { // it is shown in real time
 				told = "and then nothing for 500ms"
 			}
-			lines := "\n1 lines"
+			lines, shrink := "\n1 lines", "8s"
 			if how == "hang" { // each try takes as long as it is waited
-				lines = " lines; seen in 1 of 1"
+				lines, shrink = " lines; seen in 1 of 1", "1s"
 			}
 			t.Run(how+"/"+subtest, func(t *testing.T) {
 				t.Parallel()
 				out, ok := child(t, t.TempDir(), "^TestInChildDeadly$/^"+how+"$/^"+subtest+"$",
-					"-rapid.checks=300", "-rapid.nofailfile", "-rapid.seed=1", "-rapid.shrinktime=8s")
+					"-rapid.checks=300", "-rapid.nofailfile", "-rapid.seed=1", "-rapid.shrinktime="+shrink)
 				text := regexp.MustCompile(`\n +`).ReplaceAllString(out, "\n") // a test's log is indented
 				if ok || !strings.Contains(text, want) || !strings.Contains(text, told) || !strings.Contains(text, "reset") || !strings.Contains(text, lines) {
 					t.Errorf("got success %v, want %q, %q and %q:\n%s", ok, want, told, lines, out)

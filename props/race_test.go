@@ -48,7 +48,7 @@ func TestInChildRace(t *testing.T) {
 func objects(t *testing.T, name string, want []string) {
 	t.Helper()
 	t.Setenv(racePoolEnv, name)
-	out, ok := child(t, t.TempDir(), "^TestInChildRace$", "-rapid.checks=5000", "-rapid.seed=1")
+	out, ok := child(t, t.TempDir(), "^TestInChildRace$", "-rapid.checks=5000", "-rapid.seed=1", "-rapid.shrinktime=1s")
 	for _, text := range want {
 		if !ok && strings.Contains(out, text) {
 			return
