@@ -12,7 +12,8 @@ import (
 )
 
 // Targets returns the pool of two objects, one whose factory never fails, and such a one that
-// is closed only when nobody is borrowing: a waiter may miss the Close of the others.
+// is closed only when nobody is borrowing and gets all objects back: a waiter may miss a Close,
+// and that room was made by InvalidateObject.
 func Targets() []props.Target {
 	return []props.Target{
 		target("commons2", props.Spec{}),
@@ -47,8 +48,15 @@ func (o *orderly) Acquire(ctx context.Context) (props.Lease, error) {
 	o.borrowing.Add(1)
 	o.mu.Unlock()
 	defer o.borrowing.Done()
-	return o.Pool.Acquire(ctx)
+	l, err := o.Pool.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return returned{l}, nil
 }
+
+// returned hides Discard.
+type returned struct{ props.Lease }
 
 func (o *orderly) Close() error {
 	o.mu.Lock()
