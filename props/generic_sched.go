@@ -48,6 +48,9 @@ func (r *genRun) scheduled(ops []genOp) *model.PromiseViolation {
 		if o.client > len(r.clients) || o.verb == genVReopen && len(ops) > 1 {
 			continue // the judge knows no reopening that races anything
 		}
+		if o.verb == genVWait {
+			o.wait = min(o.wait, r.longest())
+		}
 		if o.together = i < len(ops)-1; !r.tail {
 			r.ops = append(r.ops, o)
 			r.ahead.write(genAheadProgram, o.String())
@@ -63,6 +66,13 @@ func (r *genRun) scheduled(ops []genOp) *model.PromiseViolation {
 	t.burst = false
 	t.round++
 	return v
+}
+
+// longest is how long a line waits at most: a pool that ticks takes steps all the while, and
+// too many of them would count as endless.
+func (r *genRun) longest() time.Duration {
+	spec := &r.target.Spec
+	return time.Minute + 2*(spec.IdleTime+spec.Lifetime+spec.AcquireTimeout+spec.SessionTTL+spec.Slack)
 }
 
 // enqueue does what takes no task, and gives the rest to the tasks that are to do it.
