@@ -33,8 +33,8 @@ type Config struct {
 	FIFO       bool          // waiters who may use the same worker are served in order of arrival
 	MaxWaiters int           // an acquire is saturated only while so many others wait; 0: never
 	FullOnly   bool          // an acquire or try is refused only while Capacity leases are out
-	CloseWaits bool          // Close returns when no lease is out
-	NoneAfter  bool          // nothing is granted once a Close has begun; else once one has returned
+	CloseWaits bool          // Close returns when no lease is out, and nothing is granted afterwards
+	NoneAfter  bool          // nothing is granted once a Close has begun; else no call is that begins when one has returned
 	Fresh      bool          // a grant says truly whether it bound its session
 	Ends       bool          // whatever ends a worker is in the history: a Discard, Retire, Resize, Fault or Change
 }

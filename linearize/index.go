@@ -31,6 +31,7 @@ type index struct {
 	touched  []time.Duration // of each op: until when earlier calls may have kept its session from expiring
 	crowd    []int32         // of each saturated op: how many others may have been waiting
 	racing   []int32         // of each acquire: how many under way with it were cancelled, perhaps after a grant
+	closed   time.Duration   // when the first close had returned
 	parked   []int32         // ops known to have waited, by when that was known
 	place    map[int32]int32 // of those among parked
 
@@ -98,6 +99,12 @@ func (x *index) prepare(h *History) {
 	}
 	x.findEnds()
 	x.findTouched()
+	x.closed = forever
+	for i := range x.points {
+		if p := &x.points[i]; p.do == doCloseEnd {
+			x.closed = min(x.closed, p.hi)
+		}
+	}
 	x.findCrowds()
 	x.findRacing()
 	x.findGivenUp()

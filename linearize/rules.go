@@ -187,7 +187,7 @@ func (x *index) grantable(st *state, p *point) breach {
 		return broken(whyDead, w.by-1)
 	case o.Ended:
 		return broken(whyEnded, none)
-	case st.closed:
+	case st.closed && (x.cfg.NoneAfter || x.cfg.CloseWaits || o.Call > x.closed):
 		return broken(whyClosed, none)
 	case st.closing && x.cfg.NoneAfter:
 		return broken(whyClosing, none)

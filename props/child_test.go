@@ -97,7 +97,7 @@ func TestDeathsAreFindingsInEverySubtest(t *testing.T) {
 			if how == "hang" && subtest == genScheduledName { // it is shown in real time
 				told = "and then nothing for 500ms"
 			}
-			lines, shrink := "\n1 lines", "8s"
+			lines, shrink := "\n1 lines", "1m"
 			if how == "hang" { // each try takes as long as it is waited
 				lines, shrink = " lines; seen in 1 of 1", "1s"
 			}

@@ -172,7 +172,7 @@ func (s *genSchedShrinker) calm() {
 		}
 		return f, genSchedCost(result)
 	}
-	shorter := &genShrinker{run: run, hasty: run, until: s.until, best: s.best}
+	shorter := &genShrinker{run: run, hasty: run, until: s.until, best: s.best, better: s.v.better}
 	s.best = shorter.shrink()
 }
 

@@ -29,8 +29,10 @@ func Targets() []props.Target {
 	}}
 }
 
-// errClosed says that the adapter was closed: a semaphore cannot be.
-var errClosed = errors.New("closed")
+var (
+	errClosed = errors.New("closed") // of the adapter: a semaphore cannot be
+	errFull   = errors.New("full")   // a semaphore says false
+)
 
 type pool struct {
 	weighted *semaphore.Weighted
@@ -49,8 +51,11 @@ func (p *pool) Acquire(ctx context.Context) (props.Lease, error) {
 }
 
 func (p *pool) TryAcquire() (props.Lease, error) {
-	if p.closed.Load() || !p.weighted.TryAcquire(1) {
+	if p.closed.Load() {
 		return nil, errClosed
+	}
+	if !p.weighted.TryAcquire(1) {
+		return nil, errFull
 	}
 	return p.granted()
 }

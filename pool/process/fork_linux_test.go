@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -117,6 +118,7 @@ func TestForkedStopLadder(t *testing.T) {
 			w := start(t, cfg)
 			if test.first != 0 {
 				syscall.Kill(w.PID(), test.first)
+				eventually(t, "the signal is taken", func() bool { return stopped(t, w.PID()) })
 			}
 			if err := w.Stop(t.Context()); test.want != nil {
 				checkExit(t, "Stop", err, *test.want)
@@ -128,6 +130,22 @@ func TestForkedStopLadder(t *testing.T) {
 			}
 		})
 	}
+}
+
+// stopped reports whether all threads of a process are stopped.
+func stopped(t *testing.T, pid int) bool {
+	t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(threads) == 0 {
+		t.Fatalf("threads of process %d: %v, %v", pid, threads, err)
+	}
+	for _, thread := range threads {
+		stat, err := os.ReadFile(thread)
+		if _, state, _ := strings.Cut(string(stat), ") "); err != nil || !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return true
 }
 
 func TestForkedGroupDiesWithTheWorker(t *testing.T) {

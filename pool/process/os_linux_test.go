@@ -349,6 +349,7 @@ func TestStoppedProcessIsKilled(t *testing.T) {
 	if err := syscall.Kill(w.PID(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "the signal is taken", func() bool { return stopped(t, w.PID()) })
 	checkExit(t, "Stop", w.Stop(t.Context()), process.ExitError{Kind: process.ExitSignal, Signal: syscall.SIGKILL})
 }
 
