@@ -114,7 +114,7 @@ func (h *genHistory) began(ev *model.PromiseEvent) {
 	}
 	c.Call(linearize.Request{
 		Kind: kind, Session: ev.Session, Lease: h.leases[ev.Lease], Max: max(least, ev.Max),
-		Ended: ev.Done && kind == linearize.Acquire && !h.spec.NoContext,
+		Ended: ev.Done && kind == linearize.Acquire && !h.spec.NoContext && !h.spec.DoneTakes,
 	})
 }
 
