@@ -43,6 +43,15 @@ type Config struct {
 	// when ctx ends. The Worker owns the channel; closing it must unblock its reads and
 	// writes.
 	Dial func(ctx context.Context, id pool.WorkerID) (io.ReadWriteCloser, error)
+	// Wrap puts something between the host and the channel of each worker, however that
+	// was made: a recorder of what is said, a compressor, or faults. It is called once for
+	// each start, on a goroutine of its own and before anything is sent, and must not
+	// block; if it panics, or returns nil, the start fails. What it returns is read and
+	// written by one goroutine each. The Worker owns that, and closes it, once, in place of
+	// channel: closing it must close channel, and unblock its reads and writes. No other
+	// method is asked for. Requests then take a hand-over between goroutines more, as only
+	// a pipe itself can be written to without waiting. Nil: nothing.
+	Wrap func(id pool.WorkerID, channel io.ReadWriteCloser) io.ReadWriteCloser
 
 	// Dir is the process's working directory. Empty: the host's.
 	Dir string
@@ -224,6 +233,34 @@ func (cfg *Config) open(ctx context.Context, id pool.WorkerID, memory *sharedMem
 		return cfg.Fork.launch(ctx, cfg, id, memory.inherited()...)
 	}
 	return launch(cfg, id, memory.inherited()...)
+}
+
+// wrap returns what Wrap makes of a new channel, or after an error the channel itself.
+func (cfg *Config) wrap(id pool.WorkerID, channel io.ReadWriteCloser) (io.ReadWriteCloser, error) {
+	if cfg.Wrap == nil {
+		return channel, nil
+	}
+	var wrapped io.ReadWriteCloser
+	err := errors.New("process: Config.Wrap ended its goroutine")
+	done := make(chan struct{})
+	go func() { // so that the process is not lost with a goroutine that ends
+		defer close(done)
+		defer func() {
+			if v := recover(); v != nil {
+				err = fmt.Errorf("process: Config.Wrap panicked: %v", v)
+			}
+		}()
+		wrapped = cfg.Wrap(id, channel)
+		err = nil
+	}()
+	<-done
+	if err == nil && wrapped == nil {
+		err = errors.New("process: Config.Wrap returned nil")
+	}
+	if err != nil {
+		return channel, err
+	}
+	return wrapped, nil
 }
 
 // shareMemory makes the memory to be shared with a process, or returns nil if there is to

@@ -338,12 +338,17 @@ func (c *conn) usable() bool {
 	return c.err == nil && (c.flight.first == 0 || c.flight.abandoned)
 }
 
-// drain breaks the conn soon: what the peer has sent already is still read.
+// drain returns when the conn has broken, which it sees to within the grace: what the peer
+// has sent already is still read. It asks no deadline of the channel, which may be anything
+// that Config.Wrap has made.
 func (c *conn) drain(grace time.Duration) {
-	if d, ok := c.channel.(interface{ SetReadDeadline(time.Time) error }); ok && d.SetReadDeadline(time.Now().Add(grace)) == nil {
-		return
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-c.broken:
+	case <-timer.C:
+		c.fail(&channelError{io.EOF})
 	}
-	c.fail(&channelError{io.EOF})
 }
 
 // violation returns the error for a breach of the protocol.

@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -77,10 +76,9 @@ func closeAll(files ...*os.File) {
 // duplex joins two pipes to a channel.
 type duplex struct{ replies, requests *os.File }
 
-func (d *duplex) Read(p []byte) (int, error)        { return d.replies.Read(p) }
-func (d *duplex) Write(p []byte) (int, error)       { return d.requests.Write(p) }
-func (d *duplex) SetReadDeadline(t time.Time) error { return d.replies.SetReadDeadline(t) }
-func (d *duplex) Close() error                      { return errors.Join(d.requests.Close(), d.replies.Close()) }
+func (d *duplex) Read(p []byte) (int, error)  { return d.replies.Read(p) }
+func (d *duplex) Write(p []byte) (int, error) { return d.requests.Write(p) }
+func (d *duplex) Close() error                { return errors.Join(d.requests.Close(), d.replies.Close()) }
 
 // launch starts a process with a channel, which also gets the inherited files, as its last
 // descriptors. On success the caller owns the channel and owes an end to the process; on

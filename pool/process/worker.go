@@ -45,7 +45,7 @@ type Worker struct {
 //
 // The error wraps ctx's cause; *ExitError if the process exited first; *VersionError;
 // ErrProtocol if the answer made no sense; ErrFrameTooLarge; or what starting the process
-// or Dial returned.
+// or Dial returned, or what is wrong with Config.Wrap.
 func Start(ctx context.Context, cfg Config, id pool.WorkerID) (*Worker, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
@@ -61,6 +61,7 @@ func Start(ctx context.Context, cfg Config, id pool.WorkerID) (*Worker, error) {
 		memory.unmap()
 		return nil, err
 	}
+	channel, err = cfg.wrap(id, channel)
 	w := &Worker{
 		id:  id,
 		cfg: cfg,
@@ -74,7 +75,9 @@ func Start(ctx context.Context, cfg Config, id pool.WorkerID) (*Worker, error) {
 		done:    make(chan struct{}),
 	}
 	go w.watch()
-	err = w.greet(ctx)
+	if err == nil {
+		err = w.greet(ctx)
+	}
 	w.ready = time.Now()
 	if err == nil {
 		err = w.watchResident()
@@ -290,7 +293,6 @@ func (w *Worker) watch() {
 	case <-w.conn.broken:
 	case <-exited:
 		w.conn.drain(drainGrace)
-		<-w.conn.broken
 	}
 	greeted := <-w.greeted
 	if greeted && !w.stopping.Load() {
