@@ -1,0 +1,2 @@
+// Package faults harms pools and their workers on purpose, and proves that it did.
+package faults
