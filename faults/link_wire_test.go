@@ -130,7 +130,7 @@ func harmRows() []harmRow {
 		{faults.FrameFault{Kind: faults.FrameLate, Direction: from, For: budget / 2}, []error{answered}, "held back for 1s", false},
 		{faults.FrameFault{Kind: faults.FrameLate, Direction: to, For: 2 * budget}, []error{late}, "held back for 4s", true},
 		{faults.FrameFault{Kind: faults.FrameLate, Direction: from, For: 2 * budget}, []error{late}, "held back for 4s", true},
-		{faults.FrameFault{Kind: faults.FrameWrongID, Direction: to}, []error{process.ErrProtocol}, "id ", true},
+		{faults.FrameFault{Kind: faults.FrameWrongID, Direction: to}, []error{process.ErrProtocol, io.EOF}, "id ", true},
 		{faults.FrameFault{Kind: faults.FrameWrongID, Direction: from}, []error{process.ErrProtocol}, "id ", true},
 		{faults.FrameFault{Kind: faults.FrameNoise, Direction: to}, []error{io.EOF, late}, "bytes of noise", true},
 		{faults.FrameFault{Kind: faults.FrameNoise, Direction: from}, []error{process.ErrProtocol, late}, "bytes of noise", true},

@@ -17,6 +17,7 @@ const sessions = new Map();
 let unread = Buffer.alloc(0);
 let limit = 16 << 20;
 let greeted = false;
+let last = 0; // the id of the last request
 
 const methods = {
   echo: (params = {}) => params,
@@ -54,6 +55,8 @@ async function answer(body) {
   const request = JSON.parse(utf8.decode(body.subarray(binary ? 4 : 0, end)));
   if (end > body.length || !request || !(request.id ?? request.method)) throw new Error('a message that is none');
   if (!('id' in request)) return; // a notification, all of which are optional
+  if (!(request.id > last)) throw new Error(`a request has the id ${request.id} after ${last}`);
+  last = request.id;
   const reply = { jsonrpc: '2.0', id: request.id };
   try {
     const result = await dispatch(request, binary ? body.subarray(end) : undefined);

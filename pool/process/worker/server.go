@@ -37,6 +37,7 @@ type server struct {
 	calls       chan request // from the reader
 
 	// The reader's.
+	last    uint64 // the highest id so far
 	payload []byte // of the request under way; the method's until it has been answered
 
 	// The serving goroutine's.
@@ -154,6 +155,10 @@ func (s *server) parse(text, payload []byte) (request, error) {
 
 // newCall copies what a request says.
 func (s *server) newCall(m *wire.Message, payload []byte) (*call, error) {
+	if m.ID != 0 && m.ID <= s.last {
+		return nil, fmt.Errorf("worker: a request has the id %d after %d", m.ID, s.last)
+	}
+	s.last = max(s.last, m.ID)
 	c := &call{server: s, id: m.ID, method: string(m.Method), params: bytes.Clone(m.Params), shared: bytes.Clone(m.Shared)}
 	if m.ID == 0 || m.Method == nil {
 		c.refused = &process.RemoteError{Code: process.CodeInvalidRequest, Message: "not a request of JSON-RPC 2.0"}

@@ -105,6 +105,9 @@ func TestWorkerEndsOnBadRequests(t *testing.T) {
 		"malformed hello":   `{"jsonrpc":"2.0","id":2,"method":"hello","params":[]}`,
 		"no frame limit":    `{"jsonrpc":"2.0","id":2,"method":"hello","params":{"protocol":1}}`,
 		"stream, no window": `{"jsonrpc":"2.0","id":2,"method":"count","stream":{}}`,
+		"id of hello":       `{"jsonrpc":"2.0","id":1,"method":"echo"}`,
+		"id twice in batch": `[{"jsonrpc":"2.0","id":2,"method":"echo"},{"jsonrpc":"2.0","id":2,"method":"echo"}]`,
+		"batch not rising":  `[{"jsonrpc":"2.0","id":3,"method":"echo"},{"jsonrpc":"2.0","id":2,"method":"echo"}]`,
 		"above the limit":   strings.Repeat(" ", 100_001),
 	} {
 		t.Run(name, func(t *testing.T) {
