@@ -164,7 +164,8 @@ type Config[T any] struct {
 	// the one that made the change, and may still run when Close has returned. Nil: nobody
 	// is told.
 	Observer func(Event)
-	// Logger gets failures of hooks and losses of workers. Nil: discarded.
+	// Logger gets failures of hooks, losses of workers and, with the session's name, bindings
+	// that were corrupt. Nil: discarded.
 	Logger *slog.Logger
 }
 

@@ -39,7 +39,8 @@
 //   - I7: first come, first served among those who may use the worker; tries neither barge
 //     nor start workers; refusals take precedence in a fixed order.
 //   - I8: affinity is to an incarnation: Strict, Sticky, Prefer. Fresh is true exactly when
-//     the grant made the binding.
+//     the grant made the binding. A binding that was overwritten in memory is noticed, and
+//     counts as the loss of its worker.
 //   - I9: a binding is a function of history and clock, not of when a sweeper ran.
 //   - I10: start failures fail fast, back off, probe, and heal.
 //   - I11: a panic or an error in a hook affects its worker alone.

@@ -22,7 +22,8 @@ var (
 	// Retrying later helps.
 	ErrNotAvailable = errors.New("pool: no worker available")
 
-	// ErrSessionLost reports that the worker holding the session's state is gone.
+	// ErrSessionLost reports that the worker holding the session's state is gone, or not
+	// known for certain any more because the binding to it was corrupt.
 	// Retrying cannot help until EndSession, or until Config.SessionTTL has passed
 	// since the loss: start a new session.
 	ErrSessionLost = errors.New("pool: session lost")

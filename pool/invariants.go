@@ -25,6 +25,7 @@ func (st *state) mustHold() {
 	}
 	var n [gone + 1]int
 	bindings, telling, due := 0, 0, 0
+	holders := map[*session]*worker{} // by the lists, for a binding may be corrupt and not noticed yet
 	for _, w := range st.live {
 		n[w.phase]++
 		bindings += w.bindings
@@ -37,7 +38,8 @@ func (st *state) mustHold() {
 		held := 0
 		for s := w.bound; s != nil; s = s.wnext {
 			held++
-			rule(s.w == w && !s.lost, "I8", "session ", s.id, " is listed by worker ", w.id)
+			rule((s.w == w || !s.sound()) && s.check == s.fit(w) && !s.lost, "I8", "session ", s.id, " is listed by worker ", w.id)
+			holders[s] = w
 		}
 		rule(held == w.bindings, "I15", "worker ", w.id, " lists ", held, " bindings, counts ", w.bindings)
 		rule(w.phase != stopping || w.bindings == 0 && w.waiters.head == nil, "I16", "worker ", w.id, " stops with bindings or waiters")
@@ -48,17 +50,20 @@ func (st *state) mustHold() {
 		n[leased] == st.leased && n[stopping] == st.stopped && telling == st.telling && due == st.due,
 		"I15", "phases ", n, ", counted ", st.starting, st.idle(), st.checking, st.leased, st.stopped, st.telling, st.due)
 	rule(bindings == st.bindings, "I15", bindings, " bindings, counted ", st.bindings)
+	for _, s := range st.sessions {
+		rule(s.check == s.fit(holders[s]), "I8", "session ", s.id, " has a binding that no worker lists")
+	}
 	rule(st.present() <= st.MaxSize || st.idle() == 0, "I16", "a worker is idle beyond MaxSize")
 	for x := st.unbound.head; x != nil; x = x.next {
 		rule(x.parked && !st.closing, "I13", "a waiter outlives closing")
-		rule(st.choose(x.session) == nil, "I5", "a waiter and an idle worker that it may use")
+		rule(x.session != nil && !x.session.sound() || st.choose(x.session) == nil, "I5", "a waiter and an idle worker that it may use")
 	}
 	anonymous, unboundSessions, boundPrefer := 0, map[*session]bool{}, 0
 	for x := st.unbound.head; x != nil; x = x.next {
 		switch s := x.session; {
 		case s == nil:
 			anonymous++
-		case s.w == nil:
+		case holders[s] == nil:
 			unboundSessions[s] = true
 		default:
 			boundPrefer++

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,7 +38,7 @@ func New[T any](cfg Config[T]) (*Pool[T], error) {
 	p := &Pool[T]{cfg: cfg, epoch: time.Now(), done: make(chan struct{}), settled: make(chan struct{}), armed: never}
 	p.waiters.New = func() any { return &waiter{ch: make(chan struct{}, 1)} }
 	p.st = state{
-		limits: cfg.limits(), random: tame(cfg.Rand), observed: cfg.Observer != nil,
+		limits: cfg.limits(), random: tame(cfg.Rand), seed: maphash.MakeSeed(), observed: cfg.Observer != nil,
 		alarm: never, drained: never, sessions: map[SessionID]*session{},
 	}
 	p.timer = time.AfterFunc(never, p.tick)
@@ -168,6 +169,9 @@ func (p *Pool[T]) await(ctx context.Context, x *waiter) (Lease[T], error) {
 			p.update(func(st *state) {
 				if cancelled = x.parked; cancelled {
 					st.advance(p.clock())
+					if x.parked {
+						st.trust(x.session)
+					}
 					if cancelled = x.parked; cancelled {
 						st.cancel(x)
 					}

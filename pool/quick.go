@@ -61,7 +61,7 @@ func (st *state) quickSession(id SessionID, now time.Duration) (grant, bool) {
 		return grant{}, false
 	}
 	s := st.sessions[id]
-	if s == nil || s.w == nil || s.w.phase != idle {
+	if s == nil || s.w == nil || s.w.phase != idle || !s.sound() {
 		return grant{}, false
 	}
 	st.takeIdle(s.w)
@@ -89,6 +89,9 @@ func (st *state) quickPark(x *waiter) bool {
 func (st *state) quickHandOver(g grant, now time.Duration) (x *waiter, ok bool) {
 	w := g.w
 	if !st.simple() || w.past || len(w.debts) > 0 || w.phase != leased || !g.valid() || now >= st.alarm {
+		return nil, false
+	}
+	if s := w.session; s != nil && !s.sound() {
 		return nil, false
 	}
 	if st.waiting > 0 {

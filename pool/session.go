@@ -1,12 +1,17 @@
 package pool
 
-import "time"
+import (
+	"hash/maphash"
+	"time"
+)
 
 // session is an entry of the session table: unbound (it has waiters only), bound, or
 // lost. An entry outside the table is kept only by the leases of its last epoch.
 type session struct {
 	id    SessionID
 	w     *worker // the binding
+	salt  uint64  // of the check value: see table.go
+	check uint64  // says which worker w must be
 	lost  bool
 	epoch uint64 // advances when the name begins a new life, or the entry leaves the table
 
@@ -38,7 +43,8 @@ func (st *state) reserve(id SessionID) (*session, error) {
 	if limit > 0 && len(st.sessions) >= limit {
 		return nil, ErrSessionLimit
 	}
-	s := &session{id: id}
+	salt := maphash.String(st.seed, string(id))
+	s := &session{id: id, salt: salt, check: salt}
 	st.sessions[id] = s
 	return s, nil
 }
@@ -46,7 +52,7 @@ func (st *state) reserve(id SessionID) (*session, error) {
 // bind ties s to w.
 func (st *state) bind(s *session, w *worker) {
 	st.withdraw(s)
-	s.w = w
+	s.tie(w)
 	s.wprev, s.wnext = nil, w.bound
 	if w.bound != nil {
 		w.bound.wprev = s
@@ -62,7 +68,7 @@ func (st *state) bind(s *session, w *worker) {
 func (st *state) unbind(s *session, tell bool) {
 	w := s.w
 	st.withdraw(s)
-	s.w = nil
+	s.tie(nil)
 	if s.wprev == nil {
 		w.bound = s.wnext
 	} else {
@@ -201,6 +207,12 @@ func (st *state) forget(s *session) {
 
 // endSession ends s: its waiters stay as those of a new epoch, unbound (I9).
 func (st *state) endSession(s *session) {
+	if !s.sound() {
+		st.disown(s)
+		if st.sessions[s.id] != s { // lost, and forgotten with that
+			return
+		}
+	}
 	st.note(Event{Kind: SessionEnded, Session: s.id})
 	st.wake(s)
 	if s.w != nil {
@@ -214,10 +226,11 @@ func (st *state) endSession(s *session) {
 	s.epoch++
 }
 
-// lose cuts the binding of s because its worker is gone (I8).
-func (st *state) lose(s *session) {
+// lose cuts the binding of s because its worker is gone, or is not known for certain any
+// more (I8). If tell, the worker stays and owes a telling.
+func (st *state) lose(s *session, tell bool) {
 	st.wake(s)
-	st.unbind(s, false)
+	st.unbind(s, tell)
 	if st.closing {
 		return
 	}

@@ -147,8 +147,12 @@ func (st *state) find(id WorkerID) *worker {
 }
 
 func (st *state) loseAll(w *worker) {
-	for w.bound != nil {
-		st.lose(w.bound)
+	for s := w.bound; s != nil; s = w.bound {
+		if !s.sound() {
+			st.effects = append(st.effects, effect{corrupt: true, id: s.id})
+			s.tie(w)
+		}
+		st.lose(s, false)
 	}
 	w.debts = nil
 }

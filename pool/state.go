@@ -1,6 +1,9 @@
 package pool
 
-import "time"
+import (
+	"hash/maphash"
+	"time"
+)
 
 // limits is the part of Config that the core needs, with defaults filled in.
 type limits struct {
@@ -26,8 +29,9 @@ type limits struct {
 type state struct {
 	limits
 	random   func() float64
-	observed bool // somebody wants events
-	calm     bool // the short cuts of quick.go apply: see takeCalm
+	seed     maphash.Seed // of the salts of bindings
+	observed bool         // somebody wants events
+	calm     bool         // the short cuts of quick.go apply: see takeCalm
 
 	now    time.Duration // the last clock reading
 	alarm  time.Duration // no deadline is earlier
@@ -88,11 +92,12 @@ type state struct {
 
 // effect is something that the shell does after the lock is released.
 type effect struct {
-	hook  hook // run it, or
-	stop  bool // end the context of the running one
-	w     *worker
-	id    SessionID // for hookTell
-	cause error
+	hook    hook // run it, or
+	stop    bool // end the context of the running one, or
+	corrupt bool // say that the binding of id was
+	w       *worker
+	id      SessionID // for hookTell
+	cause   error
 }
 
 func after(now, d time.Duration) time.Duration {
@@ -138,7 +143,7 @@ func (st *state) acquire(r *request) bool {
 		if st.SessionTTL > 0 && !r.timed {
 			return false
 		}
-		if s = st.sessions[r.id]; s == nil {
+		if s = st.lookup(r.id); s == nil {
 			var err error
 			if s, err = st.reserve(r.id); err != nil {
 				return st.turnAway(r, nil, err)
@@ -292,6 +297,9 @@ func (st *state) endLease(w *worker) {
 
 // release ends the lease of w; unusable, not nil, says why w must not be used again.
 func (st *state) release(w *worker, unusable error) {
+	if s := w.session; s != nil && w.leaseEpoch == s.epoch {
+		st.trust(s)
+	}
 	st.note(Event{Kind: LeaseEnded, Worker: w.id, Session: w.session.name(), Err: unusable})
 	st.endLease(w)
 	switch {
@@ -318,6 +326,9 @@ func (st *state) giveBack(g grant) {
 		w.past = w.expired
 	}
 	s := w.session
+	if s != nil && w.leaseEpoch == s.epoch {
+		st.trust(s)
+	}
 	undo := w.freshBind && s != nil && s.w == w && w.leaseEpoch == s.epoch
 	if undo {
 		st.unbind(s, false)
@@ -327,14 +338,19 @@ func (st *state) giveBack(g grant) {
 
 // available finds what w does next: it is in no list and has neither lease nor hook.
 func (st *state) available(w *worker) {
-	if st.divert(w) {
-		return
-	}
-	if !st.rematch {
-		if x := st.nextFor(w); x != nil {
-			st.serve(x, w)
+	var next *waiter
+	for look := true; look; {
+		if st.divert(w) {
 			return
 		}
+		if look = !st.rematch; look {
+			next = st.nextFor(w)
+			look = st.rematch // it found a corrupt binding: w may owe a telling now
+		}
+	}
+	if next != nil {
+		st.serve(next, w)
+		return
 	}
 	w.phase = idle
 	st.list(w)
@@ -410,19 +426,7 @@ func (st *state) attend(w *worker) { st.attended = append(st.attended, w) }
 // until no rule asks for more.
 func (st *state) settle() {
 	for len(st.attended) > 0 || st.rematch {
-		for len(st.attended) > 0 {
-			last := len(st.attended) - 1
-			w := st.attended[last]
-			st.attended = st.attended[:last]
-			if w.phase != idle {
-				continue
-			}
-			st.takeIdle(w)
-			if !st.divert(w) {
-				st.list(w)
-				st.rematch = true
-			}
-		}
+		st.lookAgain()
 		if st.rematch {
 			st.rematch = false
 			st.match(nil)
@@ -443,24 +447,35 @@ func (st *state) settle() {
 	}
 }
 
+// lookAgain stops or tells those idle workers of attended that must not stay idle.
+func (st *state) lookAgain() {
+	for len(st.attended) > 0 {
+		last := len(st.attended) - 1
+		w := st.attended[last]
+		st.attended = st.attended[:last]
+		if w.phase != idle {
+			continue
+		}
+		st.takeIdle(w)
+		if !st.divert(w) {
+			st.list(w)
+			st.rematch = true
+		}
+	}
+}
+
 // match serves waiters in order of arrival while one may use an idle worker. added, unless
 // nil, has become idle just now: those who wait for it alone have not been served.
 func (st *state) match(added *worker) {
 	for st.waiting > 0 {
-		var first *waiter
-		for x := st.unbound.head; x != nil; x = x.next {
-			if st.choose(x.session) != nil {
-				first = x
-				break
-			}
-		}
-		if added != nil && added.phase == idle {
-			if own := added.waiters.head; own != nil && (first == nil || own.ticket < first.ticket) {
-				first = own
-			}
-		}
-		if first == nil {
+		st.lookAgain()
+		first := st.nextOf(added)
+		switch {
+		case first == nil:
 			return
+		case first.session != nil && !first.session.sound():
+			st.disown(first.session)
+			continue
 		}
 		w := st.choose(first.session)
 		st.takeIdle(w)

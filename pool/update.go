@@ -72,12 +72,15 @@ func (p *Pool[T]) prepare() []func() {
 	st := &p.st
 	todo := make([]func(), 0, len(st.effects))
 	for _, e := range st.effects {
-		if e.stop {
+		switch {
+		case e.stop:
 			cancel, cause := e.w.cancel, e.cause
 			todo = append(todo, func() { cancel(cause) })
-			continue
+		case e.corrupt:
+			todo = append(todo, func() { p.warn("binding was corrupt", "session", e.id) })
+		default:
+			todo = append(todo, p.begin(e))
 		}
-		todo = append(todo, p.begin(e))
 	}
 	clear(st.effects)
 	st.effects = st.effects[:0]

@@ -155,8 +155,13 @@ func (st *state) cancel(x *waiter) {
 
 // refuse settles x with err.
 func (st *state) refuse(x *waiter, err error) {
-	x.err = err
 	s := x.session
+	if s != nil && !s.sound() {
+		if st.disown(s); !x.parked { // refused with that
+			return
+		}
+	}
+	x.err = err
 	st.settleWaiter(x)
 	if s != nil {
 		st.rest(s)
@@ -177,9 +182,14 @@ func (st *state) mayUse(x *waiter, w *worker) bool {
 	return w.roomy(st.MaxSessionsPerWorker)
 }
 
-// nextFor returns the first waiter in order of arrival who may use w, or nil.
+// nextFor returns the first waiter in order of arrival who may use w, or nil. If it comes
+// across a corrupt binding it loses that, which sets rematch, and returns nil.
 func (st *state) nextFor(w *worker) *waiter {
 	own := w.waiters.head
+	if own != nil && !own.session.sound() {
+		st.disown(own.session)
+		return nil
+	}
 	if w.past {
 		return own
 	}
@@ -187,9 +197,34 @@ func (st *state) nextFor(w *worker) *waiter {
 		if own != nil && own.ticket < x.ticket {
 			return own
 		}
+		if x.session != nil && !x.session.sound() {
+			st.disown(x.session)
+			return nil
+		}
 		if st.mayUse(x, w) {
 			return x
 		}
 	}
 	return own
+}
+
+// nextOf returns the first waiter in order of arrival who may use an idle worker, as match
+// is to serve them, or nil; or one whose binding is corrupt, who might.
+func (st *state) nextOf(added *worker) *waiter {
+	var first *waiter
+	for x := st.unbound.head; x != nil; x = x.next {
+		if x.session != nil && !x.session.sound() {
+			return x
+		}
+		if st.choose(x.session) != nil {
+			first = x
+			break
+		}
+	}
+	if added != nil && added.phase == idle {
+		if own := added.waiters.head; own != nil && (first == nil || own.ticket < first.ticket) {
+			first = own
+		}
+	}
+	return first
 }
