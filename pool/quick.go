@@ -64,12 +64,13 @@ func (st *state) quickSession(id SessionID, now time.Duration) (grant, bool) {
 	if s == nil || s.w == nil || s.w.phase != idle || !s.sound() {
 		return grant{}, false
 	}
-	st.takeIdle(s.w)
+	w := s.w
+	st.takeIdle(w)
 	st.now = max(st.now, now)
 	st.wake(s)
 	s.leases++
-	s.w.session, s.w.leaseEpoch = s, s.epoch
-	return st.quickGrant(s.w), true
+	w.session, w.leaseEpoch = s, s.epoch
+	return st.quickGrant(w), true
 }
 
 // quickPark parks x for an anonymous acquire when nothing but a release can serve it.

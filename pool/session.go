@@ -12,8 +12,8 @@ type session struct {
 	w     *worker // the binding
 	salt  uint64  // of the check value: see table.go
 	check uint64  // says which worker w must be
+	epoch uint64  // advances when the name begins a new life, or the entry leaves the table
 	lost  bool
-	epoch uint64 // advances when the name begins a new life, or the entry leaves the table
 
 	leases       int // of this epoch
 	parked       int
