@@ -122,9 +122,16 @@ func (h *hurt) lostOr(id pool.SessionID, o outcome) {
 	case h.affinity != pool.Strict && (o.err != nil || !o.lease.Fresh()):
 		h.t.Errorf("acquire of %s: worker %d, err %v; want a fresh lease", id, o.workerID(), o.err)
 	}
-	if o.err == nil {
-		o.lease.Release()
+	if o.err != nil {
+		return
 	}
+	h.mu.Lock()
+	told := h.told[fmt.Sprint(id, o.lease.WorkerID())]
+	h.mu.Unlock()
+	if o.lease.WorkerID() == h.on[id] && told != 1 {
+		h.t.Errorf("session %s is back on worker %d, which was told %d times that it had ended", id, h.on[id], told)
+	}
+	o.lease.Release()
 }
 
 func (o outcome) workerID() pool.WorkerID {
