@@ -99,14 +99,6 @@ func (st *state) yieldChecks() (provided int) {
 		switch {
 		case x == nil:
 			return provided
-		case x.session != nil && !x.session.sound():
-			// It cannot tell which it needs; the loss is noticed when it is to be served.
-			if first >= 0 {
-				own = append(own[:first], own[first+1:]...)
-			} else {
-				next = x.next
-			}
-			continue
 		case first >= 0:
 			own = append(own[:first], own[first+1:]...)
 		default:

@@ -326,10 +326,7 @@ func (st *state) giveBack(g grant) {
 		w.past = w.expired
 	}
 	s := w.session
-	if s != nil && w.leaseEpoch == s.epoch {
-		st.trust(s)
-	}
-	undo := w.freshBind && s != nil && s.w == w && w.leaseEpoch == s.epoch
+	undo := w.freshBind && s != nil && s.sound() && s.w == w && w.leaseEpoch == s.epoch
 	if undo {
 		st.unbind(s, false)
 	}
