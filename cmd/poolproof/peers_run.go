@@ -84,7 +84,7 @@ func (r *peerRow) take(messages []peerMessage, checks int) {
 		if m.Result == nil {
 			continue
 		}
-		r.Machine = "bubble"
+		r.Machine = machineBubble
 		switch {
 		case m.Result.RealTime:
 			r.Machine = "real time"

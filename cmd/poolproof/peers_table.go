@@ -14,6 +14,9 @@ import (
 // verdictBroken says that a promise was broken.
 const verdictBroken = "BROKEN"
 
+// machineBubble says that all runs but those of Race were in bubbles.
+const machineBubble = "bubble"
+
 // peerRow is what came of one target.
 type peerRow struct {
 	Target    string        `json:"target"`
