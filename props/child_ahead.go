@@ -84,6 +84,16 @@ func (a *genAhead) op(o genOp, tail bool) {
 // note adds what came of the last line.
 func (a *genAhead) note(text string) { a.write(genAheadNote, strings.ReplaceAll(text, "\n", " ")) }
 
+// beat says that all is well, although nothing is done: something is waited for, for a time.
+func (a *genAhead) beat() {
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.publishLocked()
+}
+
 // publishLocked makes what was written last count, and beats.
 func (a *genAhead) publishLocked() {
 	a.beats++

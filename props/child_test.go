@@ -55,7 +55,7 @@ func TestInChildDeadly(t *testing.T) {
 			target := deadlyTarget(how)
 			target.Patience = 500 * time.Millisecond
 			v := newGenVerifier(t, target)
-			v.hang = 500 * time.Millisecond
+			v.hang = 2 * time.Second // longer than the patience, however busy the machine: that is to see it
 			v.start(t)
 		})
 	}

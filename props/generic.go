@@ -124,6 +124,9 @@ func (r *genRun) open() (v *model.PromiseViolation) {
 		return &model.PromiseViolation{Rule: "open", Text: fmt.Sprintf("Open failed: %v", err)}
 	}
 	r.pool = p
+	if v := genStrayPool(p); v != nil {
+		return v
+	}
 	return r.settle()
 }
 

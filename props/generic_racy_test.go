@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -46,7 +47,7 @@ func racyTarget(size int, fault racy.Fault) Target {
 // The pool without a fault passes. In an instrumented build it is preempted anywhere.
 func TestRacyPool(t *testing.T) {
 	for _, size := range []int{1, 2} {
-		Verify(t, racyTarget(size, racy.None))
+		t.Run(fmt.Sprint(size), func(t *testing.T) { Verify(t, racyTarget(size, racy.None)) })
 	}
 }
 

@@ -142,9 +142,10 @@ func (r *genRun) settle() *model.PromiseViolation {
 	}
 	r.env.silence(true)
 	defer r.env.silence(false)
-	left := r.target.patience()
-	for wait := r.clock.first(); left > 0; wait = min(4*wait, left) {
-		left -= wait
+	waited := time.Duration(0)
+	for wait := r.clock.first(); waited < r.patience(v.Rule); wait = min(4*wait, r.patience(v.Rule)-waited) {
+		waited += wait
+		r.ahead.beat()
 		r.env.rested()
 		r.clock.sleep(wait)
 		if seen := r.observe(); seen != nil {
@@ -154,8 +155,17 @@ func (r *genRun) settle() *model.PromiseViolation {
 			return v
 		}
 	}
-	r.say("and then nothing for %v", r.target.patience())
+	r.say("and then nothing for %v", waited)
 	return v
+}
+
+// patience is how long a debt may last that breaks a rule. One known to be broken is passed by
+// in any case, so in real time little time is spent on it.
+func (r *genRun) patience(rule string) time.Duration {
+	if r.target.RealTime && r.target.knows(rule) {
+		return min(r.target.patience(), time.Second)
+	}
+	return r.target.patience()
 }
 
 // observe lets the judge see what has happened, keeps track of the clients, and returns the
@@ -205,6 +215,9 @@ func (r *genRun) follow(e *model.PromiseEvent) {
 			return
 		}
 		cl.lease = c
+		if r.traffic.grants == 0 && r.broken == nil {
+			r.broken = genStrayLease(c.lease)
+		}
 		r.traffic.grants++
 	}
 }

@@ -61,24 +61,26 @@ func (r *raceRun) judged() *model.PromiseViolation {
 
 // settled waits until the pool owes nothing any more.
 func (r *raceRun) settled() *model.PromiseViolation {
-	left := r.target.patience()
+	waited := time.Duration(0)
 	for wait := 50 * time.Microsecond; ; wait *= 2 {
 		if v := r.judged(); v != nil {
 			return v
 		}
 		v := r.debts()
+		late := waited >= r.target.patience() || v != nil && waited >= r.patience(v.Rule)
 		switch {
 		case v == nil && r.judge.Hooks() == 0:
 			return nil
 		case v != nil && !v.Debt:
 			return v
-		case left <= 0 && v == nil:
+		case late && v == nil:
 			return &model.PromiseViolation{Rule: "I4", Text: "a hook that succeeds at once has not returned"}
-		case left <= 0:
+		case late:
 			return v
 		}
+		r.ahead.beat()
 		time.Sleep(wait)
-		left -= wait
+		waited += wait
 	}
 }
 
@@ -137,6 +139,7 @@ func (r *raceRun) take(c *raceClient, held, want int) *model.PromiseViolation {
 				Rule: "I5", Text: fmt.Sprintf("only %d of %d could be taken at once, with nothing else under way", held, want),
 			}
 		}
+		r.ahead.beat()
 		time.Sleep(wait)
 		left -= wait
 	}

@@ -15,11 +15,15 @@ type Result struct {
 	Elapsed    time.Duration `json:"elapsed"`
 
 	// Of the generic machine alone.
-	RealTime  bool    `json:"real_time,omitempty"` // runs took place in real time, one for twenty checks
-	Mixed     bool    `json:"mixed,omitempty"`     // only runs in which hooks wait took place in real time
-	Known     int     `json:"known,omitempty"`     // runs that were cut short by what is known, see Target.Known
-	Unchecked string  `json:"unchecked,omitempty"` // what could not be checked
-	Broken    *Broken `json:"broken,omitempty"`
+	RealTime  bool   `json:"real_time,omitempty"` // runs took place in real time, one for twenty checks
+	Mixed     bool   `json:"mixed,omitempty"`     // only runs in which hooks wait took place in real time
+	Known     int    `json:"known,omitempty"`     // runs that were cut short by what is known, see Target.Known
+	Unchecked string `json:"unchecked,omitempty"` // what could not be checked
+
+	// Instrumented says of Scheduled that the pool has points of its own.
+	Instrumented bool `json:"instrumented,omitempty"`
+
+	Broken *Broken `json:"broken,omitempty"`
 }
 
 // Broken is a promise that a target broke, as [Verify] found it.

@@ -18,6 +18,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/poolproof/poolproof/model"
@@ -25,7 +28,7 @@ import (
 
 // Target describes a pool to verify.
 type Target struct {
-	Name     string                       // names the target in messages and traces; one word
+	Name     string                       // names the target in messages and traces; one word, used once in a test
 	Capacity int                          // resources usable at once, 1 to 32; small ones find most
 	Open     func(env *Env) (Pool, error) // builds the pool; its resources come from env
 	Outcome  func(err error) Outcome      // classifies the target's errors; nil: see DefaultOutcome
@@ -182,7 +185,17 @@ func (t *Target) check() error {
 	if t.Capacity < 1 || t.Capacity > genMaxCapacity {
 		errs = append(errs, fmt.Errorf("target of capacity %d; want 1 to %d", t.Capacity, genMaxCapacity))
 	}
+	for _, rule := range t.Known {
+		if !slices.Contains(genRules(), rule) && !regexp.MustCompile(`^I([1-9]|1[0-8])$`).MatchString(rule) {
+			errs = append(errs, fmt.Errorf("%q in Known is no rule; want I1 to I18, %s", rule, strings.Join(genRules(), ", ")))
+		}
+	}
 	return errors.Join(errs...)
+}
+
+// genRules are the rules that have no number.
+func genRules() []string {
+	return []string{"panic", "fatal", "race", "exit", "hang", "reset", "report", "open", "livelock"}
 }
 
 // outcome classifies err.
@@ -192,6 +205,9 @@ func (t *Target) outcome(err error) Outcome {
 	}
 	return t.Outcome(err)
 }
+
+// knows reports whether a rule is known to be broken.
+func (t *Target) knows(rule string) bool { return slices.Contains(t.Known, rule) }
 
 // patience returns how long a debt may last.
 func (t *Target) patience() time.Duration {

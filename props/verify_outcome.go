@@ -37,13 +37,18 @@ func (o *genOutcome) judge(t *testing.T, more string) {
 		return
 	}
 	t.Logf("%s: %v in %v%s", v.target.Name, o.total, o.took.Round(time.Millisecond), more)
+	if o.total.runs == 0 {
+		t.Errorf("props: %s: nothing was checked; ask for one check at least (-rapid.checks is %d), or give the test more time (-timeout)",
+			v.target.Name, o.asked)
+		return
+	}
 	if o.ran < o.asked {
 		t.Errorf("props: only %d of %d checks ran; give the test more time (-timeout) or ask for fewer (-rapid.checks)", o.ran, o.asked)
 	}
 	if o.subtest != raceName {
 		v.enough(t, o.total)
 	} else if v.raceIdle(&o.total) {
-		t.Errorf("props: %s: too little traffic to prove anything: %v", v.target.Name, o.total)
+		v.idle(t, "", &o.total)
 	}
 }
 
@@ -57,6 +62,6 @@ func (o *genOutcome) report(t *testing.T) {
 	v.target.Report.Result(Result{
 		Machine: "generic", Subtest: o.subtest, Asked: o.asked, Executed: o.ran, Operations: o.total.calls,
 		Failed: t.Failed(), Elapsed: time.Since(o.began), RealTime: v.target.RealTime, Mixed: v.mixed, Known: o.total.known,
-		Unchecked: v.unchecked(), Broken: o.broken,
+		Unchecked: v.unchecked(), Broken: o.broken, Instrumented: v.instrumented,
 	})
 }

@@ -221,4 +221,9 @@ func TestTargetCheck(t *testing.T) {
 	if err := (&Target{}).check(); err == nil || strings.Count(err.Error(), "\n") != 2 {
 		t.Errorf("an empty target: got %v, want three complaints", err)
 	}
+	target := tinyTarget(2, tinyCorrect)
+	target.Known = []string{"I1", "I18", "panic", "I0", "I19", "I05", "i5", "Panic", ""}
+	if err := target.check(); err == nil || strings.Count(err.Error(), " is no rule; want I1 to I18, panic, ") != 6 {
+		t.Errorf("rules: got %v, want six complaints", err)
+	}
 }
