@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
@@ -47,6 +48,9 @@ func (b *built) targets(ctx context.Context, dir string) ([]string, error) {
 	for _, m := range messages {
 		names = append(names, m.Target)
 	}
+	if len(names) == 0 {
+		return nil, errors.New("its adapter has no targets; Targets must return one at least")
+	}
 	return names, nil
 }
 
@@ -55,31 +59,33 @@ func (b *built) targets(ctx context.Context, dir string) ([]string, error) {
 func (f *peersFlags) verifyTarget(ctx context.Context, dir string, b *built, name string) (peerRow, error) {
 	row := peerRow{Target: name, Version: b.version, Module: b.peer.Module, Asked: f.checks, Verdict: verdictPassed}
 	began := time.Now()
-	for round := uint64(0); row.Executed < f.checks && time.Since(began) < f.time; round++ {
+	for round := uint64(0); row.Executed < f.checks && (round == 0 || time.Since(began) < f.time); round++ {
 		checks := min(peerRound, f.checks-row.Executed)
 		messages, out, err := b.run(ctx, dir, &peerTold{Known: f.known},
-			"-test.run=^TestPeer$/^"+name+"$", "-test.timeout=30m", "-test.failfast", "-rapid.nofailfile",
+			"-test.run=^TestPeer$/^"+regexp.QuoteMeta(name)+"$", "-test.timeout=30m", "-test.failfast", "-rapid.nofailfile",
 			fmt.Sprintf("-rapid.checks=%d", checks), fmt.Sprintf("-rapid.seed=%d", max(1, f.seed+round)))
 		if ctx.Err() != nil {
 			return row, context.Cause(ctx)
 		}
-		row.take(messages, checks)
+		idle := row.take(messages, checks, f.instrument)
 		row.Seconds = time.Since(began).Seconds()
 		if row.Broken != nil {
 			row.Verdict = verdictBroken
 			row.Seed = f.seed + round
 			return row, nil
 		}
-		if err != nil {
-			row.Verdict, row.Output = verdictIncomplete, out
+		if err = errors.Join(err, idle); err != nil {
+			row.Verdict, row.Output = verdictIncomplete, fmt.Sprintf("%s\n%v", out, err)
 			return row, nil
 		}
 	}
 	return row, nil
 }
 
-// take adds what a round reported.
-func (r *peerRow) take(messages []peerMessage, checks int) {
+// take adds what a round of so many checks reported, and returns an error if that is less than
+// a round that came to an end must report.
+func (r *peerRow) take(messages []peerMessage, checks int, instrument bool) error {
+	reported := 0
 	for _, m := range messages {
 		if m.Result == nil {
 			continue
@@ -91,17 +97,29 @@ func (r *peerRow) take(messages []peerMessage, checks int) {
 		case m.Result.Mixed:
 			r.Machine = "both"
 		}
+		reported++
 		r.Unchecked, r.Runs = m.Result.Unchecked, r.Runs+m.Result.Executed
 		r.Known += m.Result.Known
+		r.Instrumented = r.Instrumented || m.Result.Instrumented
 		if r.Broken = m.Result.Broken; r.Broken != nil {
 			r.Runs += r.Broken.Checks - m.Result.Executed
 			r.Found, r.Subtest = r.Searched+r.Broken.After.Seconds(), m.Result.Subtest
-			return
+			return nil
 		}
 		r.Searched += m.Result.Elapsed.Seconds()
 	}
+	if instrument && !r.Instrumented {
+		r.Unchecked += ", steps of the pool itself"
+	}
+	if reported < peerSubtests {
+		return fmt.Errorf("only %d subtests reported what they did, of %d at least", reported, peerSubtests)
+	}
 	r.Executed += checks
+	return nil
 }
+
+// peerSubtests is how many subtests there are at least: Scheduled is not in real time.
+const peerSubtests = 4
 
 // run runs the test in dir and returns what it reported and printed. Should this process
 // die, the kernel ends that one, and its children with it.
@@ -158,6 +176,9 @@ func parsePeer(report []byte) ([]peerMessage, error) {
 func (r *peerRow) summary() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %s, %d checks in %.1f s", r.Verdict, r.Machine, r.Runs, r.Seconds)
+	if r.Known > 0 {
+		fmt.Fprintf(&b, ", %d passed by", r.Known)
+	}
 	if r.Broken != nil {
 		fmt.Fprintf(&b, "; %s: %s", r.Broken.Rule, r.Broken.Text)
 	}

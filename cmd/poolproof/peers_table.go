@@ -36,6 +36,8 @@ type peerRow struct {
 	Unchecked string        `json:"unchecked"`
 	Broken    *props.Broken `json:"broken,omitempty"`
 	Output    string        `json:"output,omitempty"`
+
+	Instrumented bool `json:"instrumented"` // the pool's own steps were under control
 }
 
 // peersReport is the result of peers.
@@ -71,7 +73,7 @@ func (p *peersReport) print(out io.Writer) error {
 	for i := range p.Rows {
 		r := &p.Rows[i]
 		c := r.cells()
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Target, r.Version, r.Machine, r.Verdict, c[0], c[1], c[2], c[3], r.Unchecked)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Target, r.Version, r.Machine, r.Verdict, c[0], c[1], c[2], c[3], r.notChecked())
 	}
 	w.Flush()
 	for i := range p.Rows {
@@ -114,7 +116,7 @@ pre { background: #f4f4f4; padding: 1em; overflow-x: auto }
 <h1>Pools against what they promise</h1>
 <table>
 <tr><th>target<th>version<th>machine<th>verdict<th>rule<th>checks<th>seconds<th>lines<th>not checked</tr>
-{{range $i, $r := .Rows}}<tr><td>{{if .Broken}}<a href="#f{{$i}}">{{.Target}}</a>{{else}}{{.Target}}{{end}}<td>{{.Version}}<td>{{.Machine}}<td class="{{.Verdict}}">{{.Verdict}}{{range .Cells}}<td>{{.}}{{end}}<td>{{.Unchecked}}</tr>
+{{range $i, $r := .Rows}}<tr><td>{{if .Broken}}<a href="#f{{$i}}">{{.Target}}</a>{{else}}{{.Target}}{{end}}<td>{{.Version}}<td>{{.Machine}}<td class="{{.Verdict}}">{{.Verdict}}{{range .Cells}}<td>{{.}}{{end}}<td>{{.NotChecked}}</tr>
 {{end}}</table>
 {{range $i, $r := .Rows}}{{if .Broken}}<h2 id="f{{$i}}">{{.Target}} {{.Version}}</h2>
 <p>{{.Broken.Rule}}: {{.Broken.Text}}. {{.Module}}; {{.Replays}}; seed {{.Seed}}.</p>
@@ -125,9 +127,18 @@ pre { background: #f4f4f4; padding: 1em; overflow-x: auto }
 {{end}}{{end}}<p>Seed {{.Seed}}. A script's line is an operation, in the column of its client; -- begins lines about hooks and time; # what was seen.</p>
 `
 
-// Cells and Replays are for the page.
-func (r peerRow) Cells() [4]string { return r.cells() }
-func (r peerRow) Replays() string  { return r.replays() }
+// notChecked is the last column.
+func (r *peerRow) notChecked() string {
+	if r.Known == 0 {
+		return r.Unchecked
+	}
+	return fmt.Sprintf("%s, what %d runs would have done that ended at what is known", r.Unchecked, r.Known)
+}
+
+// Cells, NotChecked and Replays are for the page.
+func (r peerRow) Cells() [4]string   { return r.cells() }
+func (r peerRow) NotChecked() string { return r.notChecked() }
+func (r peerRow) Replays() string    { return r.replays() }
 
 // writePage writes the page to a file.
 func (p *peersReport) writePage(name string) error {

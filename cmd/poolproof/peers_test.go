@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/poolproof/poolproof/props"
 )
 
 // knownFault is a fault that a published pool had. What broke a rule in both versions, and
@@ -115,4 +117,32 @@ func (f *peersFlags) verifyKnown(t *testing.T, peer, target, version string) pee
 		return more
 	}
 	return row
+}
+
+// A round that did not report what it did is no pass.
+func TestPeerRoundsAreNotTakenOnTrust(t *testing.T) {
+	message := func(result props.Result) peerMessage { return peerMessage{"x", &result} }
+	whole := []peerMessage{message(props.Result{}), message(props.Result{}), message(props.Result{}), message(props.Result{Known: 3})}
+	for _, c := range []struct {
+		name       string
+		messages   []peerMessage
+		instrument bool
+		ok         bool
+		executed   int
+		not        string
+	}{
+		{"nothing", nil, false, false, 0, ""},
+		{"names alone", []peerMessage{{Target: "x"}, {Target: "x"}, {Target: "x"}, {Target: "x"}}, false, false, 0, ""},
+		{"too few", whole[1:], false, false, 0, ", what 3 runs would have done that ended at what is known"},
+		{"all", whole, false, true, 500, ", what 3 runs would have done that ended at what is known"},
+		{"not instrumented", whole[:3:3], true, false, 0, ", steps of the pool itself"},
+		{"instrumented", append(whole[:3:3], message(props.Result{Instrumented: true})), true, true, 500, ""},
+		{"a finding", []peerMessage{message(props.Result{Broken: &props.Broken{Rule: "I5"}})}, false, true, 0, ""},
+	} {
+		var row peerRow
+		if err := row.take(c.messages, 500, c.instrument); (err == nil) != c.ok || row.Executed != c.executed || row.notChecked() != c.not {
+			t.Errorf("%s: got %d executed, error %v, not checked %q; want %d, ok %t, %q",
+				c.name, row.Executed, err, row.notChecked(), c.executed, c.ok, c.not)
+		}
+	}
 }
