@@ -18,14 +18,14 @@ type Peer struct {
 // List returns all peers.
 func List() []Peer {
 	return []Peer{
-		{"ants", "github.com/panjf2000/ants/v2", "v2.11.4", []string{"github.com/panjf2000/ants/v2/..."}},
+		{"ants", "github.com/panjf2000/ants/v2", "v2.12.1", []string{"github.com/panjf2000/ants/v2/..."}},
 		{"commons1", "github.com/jolestar/go-commons-pool", "v2.0.0+incompatible", []string{"github.com/jolestar/go-commons-pool/..."}},
 		{"commons2", "github.com/jolestar/go-commons-pool/v2", "v2.1.2", []string{"github.com/jolestar/go-commons-pool/v2/..."}},
-		{"pond", "github.com/alitto/pond/v2", "v2.6.2", []string{"github.com/alitto/pond/v2/..."}},
+		{"pond", "github.com/alitto/pond/v2", "v2.7.1", []string{"github.com/alitto/pond/v2/..."}},
 		{"puddle1", "github.com/jackc/puddle", "v1.3.0", []string{"github.com/jackc/puddle/..."}},
 		{"puddle2", "github.com/jackc/puddle/v2", "v2.2.3", []string{"github.com/jackc/puddle/v2/...", "golang.org/x/sync/semaphore"}},
 		{"redigo", "github.com/gomodule/redigo", "v1.9.3", []string{"github.com/gomodule/redigo/redis"}},
-		{"semaphore", "golang.org/x/sync", "v0.24.0", []string{"golang.org/x/sync/semaphore"}},
+		{"semaphore", "golang.org/x/sync", "v0.25.0", []string{"golang.org/x/sync/semaphore"}},
 		{"sql", "", "", []string{"database/sql"}},
 	}
 }
