@@ -159,11 +159,14 @@ func (r *genRun) settle() *model.PromiseViolation {
 	return v
 }
 
+// genKnownWait is how long a debt is waited for, in real time, that is known never to be paid.
+const genKnownWait = time.Second
+
 // patience is how long a debt may last that breaks a rule. One known to be broken is passed by
 // in any case, so in real time little time is spent on it.
 func (r *genRun) patience(rule string) time.Duration {
 	if r.target.RealTime && r.target.knows(rule) {
-		return min(r.target.patience(), time.Second)
+		return min(r.target.patience(), genKnownWait)
 	}
 	return r.target.patience()
 }

@@ -169,14 +169,20 @@ func (r *raceRun) within(f func()) *model.PromiseViolation {
 		defer close(done)
 		f()
 	})
-	if _, late := genAwait(done, r.patience("I4")); !late {
-		return nil
-	}
-	if rest := r.target.patience() - r.patience("I4"); rest > 0 && !r.onlyKnown() {
-		r.ahead.beat()
-		if _, late := genAwait(done, rest); !late {
+	left := r.target.patience()
+	if len(r.target.Known) > 0 { // what is known is not waited for long
+		soon := min(left, genKnownWait)
+		if _, late := genAwait(done, soon); !late {
 			return nil
 		}
+		if v := r.wrong(); r.target.knows(v.Rule) {
+			return v
+		}
+		r.ahead.beat()
+		left -= soon
+	}
+	if _, late := genAwait(done, left); !late {
+		return nil
 	}
 	for i := range r.crew {
 		if c := r.crew[i].now.Load(); c != nil {
@@ -186,13 +192,15 @@ func (r *raceRun) within(f func()) *model.PromiseViolation {
 	return &model.PromiseViolation{Rule: "I4", Text: fmt.Sprintf("nothing has come to an end for %v", r.target.patience())}
 }
 
-// onlyKnown reports whether what the pool owes, while calls do not return, is known.
-func (r *raceRun) onlyKnown() bool {
-	v := r.judged()
-	if v == nil {
-		v = r.debts()
+// wrong returns what is wrong while calls do not return.
+func (r *raceRun) wrong() *model.PromiseViolation {
+	if v := r.judged(); v != nil {
+		return v
 	}
-	return v == nil || r.target.knows(v.Rule)
+	if v := r.debts(); v != nil {
+		return v
+	}
+	return &model.PromiseViolation{Rule: "I4", Text: "calls have not returned"}
 }
 
 // play does the client's operations, and gives back what it holds in the end.

@@ -198,7 +198,7 @@ func (v *genVerifier) race(target *Target, clock *genReal, seed uint64, script [
 	late := broken
 	if seen := r.judged(); seen != nil { // what came first says most
 		broken = seen
-	} else if late != nil {
+	} else if late != nil && !target.knows(late.Rule) {
 		if owed := r.debts(); owed != nil { // and what the pool owes more than who waits for it
 			broken = owed
 		}

@@ -134,6 +134,9 @@ func (r *raceRun) take(c *raceClient, held, want int) *model.PromiseViolation {
 		if c.lease != nil {
 			return nil
 		}
+		if v != nil && r.target.knows(v.Rule) {
+			return v
+		}
 		if v != nil || left <= 0 {
 			return &model.PromiseViolation{
 				Rule: "I5", Text: fmt.Sprintf("only %d of %d could be taken at once, with nothing else under way", held, want),
