@@ -180,7 +180,7 @@ func (d *genDrawer) draw(r *genRun, front []genOp) genOp {
 			free = id
 		}
 	}
-	choices := d.common(r, free, holders, cancels)
+	choices := d.common(r, free, holders, cancels, d.again(r, busy))
 	choices = append(choices, d.hooks(r, front)...)
 	if free > 0 {
 		choices = append(choices, d.admin(r, free)...)
@@ -202,7 +202,7 @@ func (d *genDrawer) draw(r *genRun, front []genOp) genOp {
 func (d *genDrawer) of(ids []int) int { return ids[d.rng.IntN(len(ids))] }
 
 // common lists the lines of plain callers.
-func (d *genDrawer) common(r *genRun, free int, holders, cancels []int) []genChoice {
+func (d *genDrawer) common(r *genRun, free int, holders, cancels []int, again int) []genChoice {
 	var cs []genChoice
 	if free > 1 || free == 1 && len(r.clients) > 1 {
 		cs = append(cs, genChoice{30, func() genOp { return d.acquire(r, free) }})
@@ -219,7 +219,7 @@ func (d *genDrawer) common(r *genRun, free int, holders, cancels []int) []genCho
 	if len(cancels) > 0 {
 		cs = append(cs, genChoice{12, func() genOp { return genOp{verb: genVCancel, client: d.of(cancels)} }})
 	}
-	if again := d.again(r); again > 0 {
+	if again > 0 {
 		cs = append(cs, genChoice{6, func() genOp { return genOp{verb: genVAgain, client: again} }})
 	}
 	weight := 2
@@ -232,13 +232,13 @@ func (d *genDrawer) common(r *genRun, free int, holders, cancels []int) []genCho
 // genMostTurns bounds how often a churn takes and gives back.
 const genMostTurns = 30
 
-// again returns a client that can release a second time, or 0.
-func (d *genDrawer) again(r *genRun) int {
+// again returns a client that is not busy and can release a second time, or 0.
+func (d *genDrawer) again(r *genRun, busy func(id int) bool) int {
 	if !d.has(genTAgain) {
 		return 0
 	}
 	for i := range r.clients {
-		if r.can(genOp{verb: genVAgain, client: i + 1}) {
+		if !busy(i+1) && r.can(genOp{verb: genVAgain, client: i + 1}) {
 			return i + 1
 		}
 	}

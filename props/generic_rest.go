@@ -85,7 +85,7 @@ func (r *genRun) canAsk(o genOp) bool {
 	case genVReset:
 		return genHas[Resetter](r.pool) && !closed
 	case genVCreate:
-		return genHas[Creator](r.pool) && !r.creating()
+		return genHas[Creator](r.pool) && r.creating() < 2
 	case genVClose:
 		return !closing && !r.closing() || r.target.Spec.CloseTwice
 	case genVShutdown:
@@ -96,15 +96,15 @@ func (r *genRun) canAsk(o genOp) bool {
 	return false
 }
 
-// creating reports whether a client waits for a resource to be created: one at a time, so
-// that there are always clients for other calls.
-func (r *genRun) creating() bool {
+// creating counts the clients that wait for a resource to be created: two at a time, so that
+// there are always clients for other calls.
+func (r *genRun) creating() (n int) {
 	for _, c := range r.flying {
 		if c.kind == model.PromiseCreate {
-			return true
+			n++
 		}
 	}
-	return false
+	return n
 }
 
 // closing reports whether a client is closing the pool, perhaps since the last rest.
