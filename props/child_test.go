@@ -277,7 +277,7 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// A child does not outlive its parent, however that ends.
+// There are as many children as processors, and none outlives its parent, however that ends.
 func TestChildrenDieWithTheirParent(t *testing.T) {
 	t.Parallel()
 	exe, err := os.Executable()
@@ -286,14 +286,15 @@ func TestChildrenDieWithTheirParent(t *testing.T) {
 	}
 	cmd := exec.Command(exe, "-test.run=^TestInChildSlow$", "-rapid.checks=1000000")
 	cmd.Dir = t.TempDir()
-	cmd.Env = append(os.Environ(), childEnv+"=1")
+	const processors = 3
+	cmd.Env = append(os.Environ(), childEnv+"=1", fmt.Sprintf("GOMAXPROCS=%d", processors))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	var children []int
-	until(t, "it has children", func() bool {
+	until(t, "it has its children", func() bool {
 		children = childrenOf(t, cmd.Process.Pid)
-		return len(children) > 0
+		return len(children) == processors
 	})
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
