@@ -111,6 +111,15 @@ func (f *peersFlags) check(args []string) ([]wantedPeer, error) {
 	if f.time <= 0 {
 		errs = append(errs, fmt.Errorf("--time is %v; it must be more than 0", f.time))
 	}
+	if f.page != "" { // else it is known only after all the work
+		page, err := os.OpenFile(f.page, os.O_CREATE|os.O_WRONLY, 0o666)
+		if err == nil {
+			err = page.Close()
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--page cannot be written: %w", err))
+		}
+	}
 	targets := f.targets
 	if len(targets) == 0 {
 		targets = peerNames()
