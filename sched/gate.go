@@ -260,7 +260,7 @@ func (s *Scheduler) logLocked(e *event) {
 	}
 	h := mix(s.hash, uint64(e.op)|uint64(e.cause)<<8|uint64(e.number)<<16)
 	if e.task != nil {
-		h = mix(h, e.task.hash)
+		h = mix(h, e.task.is.hash)
 	}
 	for i := range len(e.label) {
 		h = mix(h, uint64(e.label[i]))

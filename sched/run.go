@@ -283,5 +283,8 @@ func (s *Scheduler) result() *Result {
 	for _, t := range s.tasks {
 		r.Left = append(r.Left, t.name)
 	}
+	// Goroutines that could not be ended keep the run for ever, but not what it went through.
+	s.everyone, s.events, s.keys = nil, nil, nil
+	clear(s.objects)
 	return r
 }

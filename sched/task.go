@@ -2,8 +2,6 @@ package sched
 
 import (
 	"slices"
-	"strconv"
-	"strings"
 	"unsafe"
 
 	"github.com/poolproof/poolproof/sched/internal/goid"
@@ -19,8 +17,7 @@ import (
 type Task struct {
 	s       *Scheduler
 	name    string
-	path    []int // the parent's path, and which of the parent's children this is
-	hash    uint64
+	is      *identity
 	column  int  // the place in traces, by order of creation
 	foreign bool // was not started through Go: its end is not seen
 
@@ -45,33 +42,28 @@ type Task struct {
 
 // Name returns the name given to Scheduler.Go, or else the identity: the number of the
 // child among its parent's children, after the parent's identity. "1.2" is the second
-// child of the first. Any goroutine may call it.
+// child of the first. Of more than 16 numbers the last 16 follow after how many there are
+// before, such as "(4)". Any goroutine may call it.
 func (t *Task) Name() string { return t.name }
 
 // newTaskLocked makes a child of parent, which may be nil.
 func (s *Scheduler) newTaskLocked(parent *Task, name string) *Task {
-	var path []int
+	var is *identity
 	spawned := &s.spawned
 	if parent != nil {
-		path, spawned = parent.path, &parent.spawned
+		is, spawned = parent.is, &parent.spawned
 	}
 	*spawned++
-	return s.newTaskAtLocked(append(slices.Clone(path), *spawned), name)
+	return s.newTaskAtLocked(is.child(*spawned), name)
 }
 
 // newTaskAtLocked makes a task of that identity, parked at its first point.
-func (s *Scheduler) newTaskAtLocked(path []int, name string) *Task {
+func (s *Scheduler) newTaskAtLocked(is *identity, name string) *Task {
 	if name == "" {
-		name = pathName(path)
+		name = is.String()
 	}
-	t := &Task{
-		s: s, name: name, path: path, column: len(s.everyone), wake: make(chan struct{}, 1),
-		hash: fnvOffset, parked: true,
-	}
+	t := &Task{s: s, name: name, is: is, column: len(s.everyone), wake: make(chan struct{}, 1), parked: true}
 	t.next = event{task: t, op: OpStart}
-	for _, n := range path {
-		t.hash = mix(t.hash, uint64(n))
-	}
 	s.everyone = append(s.everyone, t)
 	s.insertLocked(t)
 	s.parked++
@@ -80,17 +72,9 @@ func (s *Scheduler) newTaskAtLocked(path []int, name string) *Task {
 
 // insertLocked puts t in its place among the tasks that have not ended.
 func (s *Scheduler) insertLocked(t *Task) {
-	at, _ := slices.BinarySearchFunc(s.tasks, t, func(a, b *Task) int { return slices.Compare(a.path, b.path) })
+	at, _ := slices.BinarySearchFunc(s.tasks, t, func(a, b *Task) int { return a.is.compare(b.is) })
 	s.tasks = slices.Insert(s.tasks, at, t)
 	t.gone = false
-}
-
-func pathName(path []int) string {
-	parts := make([]string, len(path))
-	for i, n := range path {
-		parts[i] = strconv.Itoa(n)
-	}
-	return strings.Join(parts, ".")
 }
 
 // Go runs fn as a new task, the next child of the calling one. Outside a run it is
@@ -172,7 +156,7 @@ func (t *Task) end(id int64, panicked any, exited bool) {
 // is made by the task that sets the timer, so that what the timer starts is a child of it.
 type Reservation struct {
 	s     *Scheduler
-	path  []int
+	is    *identity
 	fired int // guarded by s.mu
 }
 
@@ -184,7 +168,7 @@ func (t *Task) Reserve(anytime bool) *Reservation {
 	defer t.s.mu.Unlock()
 	t.s.foreign = t.s.foreign || anytime
 	t.spawned++
-	return &Reservation{s: t.s, path: append(slices.Clone(t.path), t.spawned)}
+	return &Reservation{s: t.s, is: t.is.child(t.spawned)}
 }
 
 // Run makes the calling goroutine a task for as long as fn runs. If the run is over it
@@ -197,11 +181,11 @@ func (r *Reservation) Run(fn func()) {
 		fn()
 		return
 	}
-	path := r.path
+	is := r.is
 	if r.fired++; r.fired > 1 {
-		path = append(slices.Clone(path), r.fired)
+		is = is.child(r.fired)
 	}
-	t := s.newTaskAtLocked(path, "")
+	t := s.newTaskAtLocked(is, "")
 	t.next.op = OpTimer
 	s.arriveLocked()
 	s.mu.Unlock()
