@@ -37,6 +37,7 @@ type genDrawer struct {
 	profile genProfile
 	theme   uint64
 	rare    bool // what changes the pool is drawn as often as what uses it
+	meets   bool // lines are done together under a scheduler: a cancel, which races all else, comes more often
 }
 
 // The themes: what a run may do besides acquiring, releasing and cancelling. A run that
@@ -217,7 +218,11 @@ func (d *genDrawer) common(r *genRun, free int, holders, cancels []int, again in
 		cs = append(cs, genChoice{25, func() genOp { return d.giveBack(r, d.of(holders)) }})
 	}
 	if len(cancels) > 0 {
-		cs = append(cs, genChoice{12, func() genOp { return genOp{verb: genVCancel, client: d.of(cancels)} }})
+		weight := 12
+		if d.meets {
+			weight = 30
+		}
+		cs = append(cs, genChoice{weight, func() genOp { return genOp{verb: genVCancel, client: d.of(cancels)} }})
 	}
 	if again > 0 {
 		cs = append(cs, genChoice{6, func() genOp { return genOp{verb: genVAgain, client: again} }})

@@ -15,9 +15,8 @@ type genSchedSource struct {
 	pcg *rand.PCG
 	rng *rand.Rand
 
-	left int         // runs of the current program
-	ops  []genOp     // of the current program, once it has been drawn
-	last *genUniform // of the last run under one
+	left int     // runs of the current program
+	ops  []genOp // of the current program, once it has been drawn
 	word *rapid.Generator[uint64]
 }
 
@@ -33,36 +32,29 @@ const genEach = 3
 // next returns what the next check runs, and under which strategy.
 func (d *genSchedSource) next(rt *rapid.T) (genPlay, *genCalm) {
 	d.pcg.Seed(schedMix(d.word.Draw(rt, "seed")), schedMix(^d.word.Draw(rt, "seed")))
-	if d.left == 0 {
-		d.left, d.last, d.ops = genEach, nil, nil
-	}
-	d.left--
 	play := func(r *genRun) *model.PromiseViolation { return replayOps(d.ops)(r) }
-	if d.last == nil {
+	if d.left == 0 {
+		d.left, d.ops = genEach, nil
 		play = d.program
 	}
-	return play, &genCalm{inner: d.strategy()}
+	d.left--
+	return play, &genCalm{each: d.strategy}
 }
 
-// strategy draws how the next run is scheduled. How many points it has to preempt at is
-// guessed from the last run that counted them, be it of another program.
+// strategy draws how the lines of a burst are scheduled. Bursts are independent, for each
+// begins and ends at rest, so each gets its own preemptions: one here hides nothing there.
 func (d *genSchedSource) strategy() sched.Strategy {
-	const apart = 40 // points between preemptions, at least, on the average
-	switch {
-	case d.last != nil && d.rng.IntN(3) == 0:
+	switch d.rng.IntN(8) {
+	case 0, 1:
 		return sched.NewDrawn(d.draw)
-	case d.last != nil && d.rng.IntN(3) == 0:
-		return sched.NewPCT(d.rng.Uint64(), 2+d.last.n/apart, d.last.n)
+	case 2:
+		return sched.NewPCT(d.rng.Uint64(), 3, genBurstPoints)
 	}
-	u := &genUniform{draw: d.draw, at: map[int]bool{}}
-	if d.last != nil && d.last.n > 0 {
-		for range 1 + d.rng.IntN(2+d.last.n/apart) {
-			u.at[d.rng.IntN(d.last.n)] = true
-		}
-	}
-	d.last = u
-	return u
+	return &genWalk{draw: d.draw, in: 2 << d.rng.IntN(4)}
 }
+
+// genBurstPoints is about how many points the tasks of a burst pass.
+const genBurstPoints = 30
 
 // draw returns a number from 0 to n-1.
 func (d *genSchedSource) draw(_ string, n int) int { return d.rng.IntN(n) }
@@ -92,18 +84,19 @@ func (d *genSchedSource) program(r *genRun) *model.PromiseViolation {
 			g.rare = true
 			g.theme |= genTClose | genTReset | genTResize | genTCreate | genTTries | genTEndings | genTSessions
 		}
+		g.meets = true
 		if v := r.step(g.burst(r)...); v != nil {
 			return v
 		}
-		g.rare, g.theme = false, theme
+		g.meets, g.rare, g.theme = false, false, theme
 	}
 	return nil
 }
 
-// before draws and does what comes before a burst: up to one lease more than there are is
+// before draws and does what comes before a burst: up to two leases more than there are are
 // asked for, some come back, and a few other things are done.
 func (g *genDrawer) before(r *genRun) *model.PromiseViolation {
-	for range g.rng.IntN(r.target.Capacity + 2) {
+	for range g.rng.IntN(r.target.Capacity + 3) {
 		if id := r.free(); id > 0 {
 			if v := r.step(g.acquire(r, id)); v != nil {
 				return v
@@ -171,13 +164,18 @@ func (g *genDrawer) after(o genOp) (genOp, bool) {
 // before, when the pool is brought into a state, nor after, when the run winds down.
 type genCalm struct {
 	inner sched.Strategy
-	run   *genRun // nil before the pool is opened
+	each  func() sched.Strategy // if not nil, returns what to ask in the burst that begins
+	run   *genRun               // nil before the pool is opened
+	round int                   // one more than that of the burst which inner is for
 }
 
 // Pick implements sched.Strategy.
 func (c *genCalm) Pick(choice sched.Choice) int {
 	if c.run == nil || !c.run.tasks.burst {
 		return 0
+	}
+	if c.each != nil && c.round != c.run.tasks.round+1 {
+		c.inner, c.round = c.each(), c.run.tasks.round+1
 	}
 	return c.inner.Pick(choice)
 }
@@ -189,25 +187,20 @@ func (c *genCalm) Prune(next int) {
 	}
 }
 
-// genUniform preempts at drawn points, anywhere in a run alike, but not while a lock is held:
-// others would only come to wait for it.
-type genUniform struct {
+// genWalk preempts at one point in so many, but not while a lock is held: others would only
+// come to wait for it.
+type genWalk struct {
 	draw func(label string, n int) int
-	at   map[int]bool
-	n    int // points so far at which a task could have gone on, holding no lock
+	in   int
 }
 
 // Pick implements sched.Strategy.
-func (u *genUniform) Pick(c sched.Choice) int {
-	if !c.Continue {
-		return u.draw("next", c.N)
-	}
-	if c.Holds {
+func (w *genWalk) Pick(c sched.Choice) int {
+	switch {
+	case !c.Continue:
+		return w.draw("next", c.N)
+	case c.Holds || w.draw("preempt", w.in) > 0:
 		return 0
 	}
-	u.n++
-	if u.at[u.n-1] {
-		return 1 + u.draw("preempt by", c.N-1)
-	}
-	return 0
+	return 1 + w.draw("preempt by", c.N-1)
 }
