@@ -14,7 +14,6 @@ import (
 // Every fault that one operation after the other shows is found under a schedule, too, and
 // the scripts are as short.
 func TestScheduledControls(t *testing.T) {
-	defer fullSetFlags(map[string]string{"rapid.seed": "1"})() // how long shrinking takes depends on what is found
 	for _, c := range controls() {
 		t.Run(c.name, func(t *testing.T) {
 			f := HuntTarget(t, c.target(), 5000)
