@@ -3,7 +3,6 @@ package props
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/poolproof/poolproof/model"
 )
@@ -57,37 +56,6 @@ type schedJudge struct {
 	seen  map[schedWay]struct{} // all of todo once there are many
 	next  []model.Next
 	steps int
-}
-
-// schedVerdict is what is wrong with a log.
-type schedVerdict struct {
-	rule string
-	text string
-	ways []schedWay // before the entry that fits none of them
-}
-
-// Error returns the rule, what was seen, and what the model would have had.
-func (v *schedVerdict) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s", v.rule, v.text)
-	for i := range min(len(v.ways), 3) {
-		w := &v.ways[i]
-		fmt.Fprintf(&b, "\n---- the model could be: %v", &w.state)
-		for _, ev := range w.owed {
-			if ev.Kind != model.EvNone {
-				fmt.Fprintf(&b, "; %v", ev)
-			}
-		}
-		for _, op := range w.answers {
-			if op.Kind != model.OpNone {
-				fmt.Fprintf(&b, "; %v is under way", op)
-			}
-		}
-	}
-	if more := len(v.ways) - 3; more > 0 {
-		fmt.Fprintf(&b, "\n---- and %d more", more)
-	}
-	return b.String()
 }
 
 // judge returns why no order of the log's operations fits the model, nil if one does.
