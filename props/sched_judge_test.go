@@ -1,10 +1,12 @@
 package props
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 
 	"github.com/poolproof/poolproof/model"
+	"github.com/poolproof/poolproof/sched"
 )
 
 // schedStory writes a log by hand.
@@ -188,21 +190,70 @@ type complaints struct {
 func (c *complaints) Helper()               {}
 func (c *complaints) Errorf(string, ...any) { c.n++ }
 
-// Traffic that lacks anything is objected to, from a hundred checks on.
+// Traffic that lacks anything is objected to.
 func TestScheduledWantsTraffic(t *testing.T) {
 	full := schedTraffic{checks: 100, calls: 500, grants: 75, waits: 60, cancels: 18, hooks: 217, preemptions: 17}
-	few, idle, many := full, full, full
-	few.checks, few.cancels = 99, 0
-	idle.cancels = 0
-	many.checks = 1000
+	none := &model.Config{}
 	for _, c := range []struct {
-		name    string
-		traffic schedTraffic
-		want    int
-	}{{"enough", full, 0}, {"too few checks to tell", few, 0}, {"no cancel", idle, 1}, {"too little for a thousand", many, 1}} {
-		tb := &complaints{}
-		if c.traffic.enough(tb); tb.n != c.want {
+		name   string
+		change func(*schedTraffic)
+		own    *model.Config
+		want   int
+	}{
+		{"enough", func(*schedTraffic) {}, nil, 0},
+		{"too few checks to tell", func(t *schedTraffic) { *t = schedTraffic{checks: 29} }, nil, 0},
+		{"nothing in thirty", func(t *schedTraffic) { *t = schedTraffic{checks: 30} }, nil, 2},
+		{"no grant", func(t *schedTraffic) { t.grants = 0 }, nil, 1},
+		{"nobody waits", func(t *schedTraffic) { t.waits = 0 }, nil, 1},
+		{"no cancel", func(t *schedTraffic) { t.cancels = 0 }, nil, 1},
+		{"no cancel, and none is offered", func(t *schedTraffic) { t.cancels = 0 }, none, 0},
+		{"no hook", func(t *schedTraffic) { t.hooks = 0 }, nil, 1},
+		{"nobody is preempted", func(t *schedTraffic) { t.preemptions = 0 }, nil, 1},
+		{"too little for a thousand", func(t *schedTraffic) { t.checks = 1000 }, nil, 5},
+		{"too little for a thousand of a configuration of one's own", func(t *schedTraffic) { t.checks, t.preemptions = 1000, 40 }, none, 2},
+	} {
+		traffic, tb := full, &complaints{}
+		c.change(&traffic)
+		if traffic.enough(tb, c.own); tb.n != c.want {
 			t.Errorf("%s: %d complaints, want %d", c.name, tb.n, c.want)
+		}
+	}
+}
+
+// A hundred checks that drive a pool as usual are enough, and of programs that do nothing, or
+// under a schedule that preempts nobody, they are not.
+func TestScheduledMeasuresTraffic(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		strategy func(sched.Strategy) sched.Strategy // nil: no program either
+		want     int
+	}{
+		{"drawn", func(s sched.Strategy) sched.Strategy { return s }, 0},
+		{"never preempted", func(sched.Strategy) sched.Strategy { return sched.NewReplay(nil) }, 1},
+		{"nothing done", nil, 5},
+	} {
+		target := PoolTarget{Name: "pool", Open: OpenPool}
+		var traffic schedTraffic
+		rng := rand.New(rand.NewPCG(1, 1))
+		d := &schedDrawer{rng: rng, can: target.abilities(t)}
+		for range 100 {
+			cfg := schedSmallest()
+			cfg.Clients, cfg.Offer.Cancels = 3, true
+			program, strategy := d.next(func() *model.Config { return target.complete(cfg) })
+			if c.strategy == nil {
+				program, strategy = &schedProgram{cfg: target.complete(schedSmallest())}, sched.NewReplay(nil)
+			} else {
+				strategy = c.strategy(strategy)
+			}
+			f := target.schedTest(t, program, sched.Options{Strategy: strategy})
+			if f.err != nil {
+				t.Fatal(f.err)
+			}
+			traffic.add(f)
+		}
+		tb := &complaints{}
+		if traffic.enough(tb, nil); tb.n != c.want {
+			t.Errorf("%s: %d complaints, want %d: %v", c.name, tb.n, c.want, traffic)
 		}
 	}
 }
