@@ -110,3 +110,21 @@ func TestScheduledReports(t *testing.T) {
 		t.Errorf("the lines alone: got %v, want nothing", f.violation)
 	}
 }
+
+// Schedules that preempt nobody, or hardly ever where the pool can be preempted anywhere, prove
+// nothing.
+func TestScheduledWantsPreemptions(t *testing.T) {
+	for _, c := range []struct {
+		runs, preemptions  int
+		instrumented, want bool
+	}{
+		{100, 1, false, true}, {100, 0, false, false}, {99, 0, false, true}, {100, 50, true, true}, {100, 49, true, false},
+	} {
+		v, tb := newGenVerifier(t, chanTarget(2)), &complaints{}
+		v.instrumented = c.instrumented
+		v.enough(tb, genTraffic{runs: c.runs, grants: 3 * c.runs, waits: c.runs, cancels: 1, preemptions: c.preemptions}, true)
+		if got := tb.n == 0; got != c.want {
+			t.Errorf("%+v: enough: %t", c, got)
+		}
+	}
+}

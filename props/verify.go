@@ -362,7 +362,7 @@ func genLate(t *testing.T) bool {
 }
 
 // enough fails the test if the runs did too little to prove anything.
-func (v *genVerifier) enough(t *testing.T, total genTraffic) {
+func (v *genVerifier) enough(t testing.TB, total genTraffic, scheduled bool) {
 	t.Helper()
 	spec := &v.target.Spec
 	var missing []string
@@ -376,13 +376,22 @@ func (v *genVerifier) enough(t *testing.T, total genTraffic) {
 		add(total.waits == 0 && !spec.RefusesWhenFull, "waits")
 		add(total.cancels == 0 && !spec.NoContext, "cancels")
 	}
+	if scheduled && total.runs >= 100 {
+		// A check has a half on the average where only hooks and clients have points, and
+		// several where the pool has.
+		few := 1
+		if v.instrumented {
+			few = total.runs / 2
+		}
+		add(total.preemptions < few, "preemptions")
+	}
 	if len(missing) > 0 {
 		v.idle(t, ", no "+strings.Join(missing, ", no "), &total)
 	}
 }
 
 // idle fails the test because its runs have done too little.
-func (v *genVerifier) idle(t *testing.T, missing string, total *genTraffic) {
+func (v *genVerifier) idle(t testing.TB, missing string, total *genTraffic) {
 	t.Helper()
 	advice := "ask for more checks (-rapid.checks), or see whether the adapter passes on what it is asked"
 	if total.known > 0 {

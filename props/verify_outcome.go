@@ -46,7 +46,7 @@ func (o *genOutcome) judge(t *testing.T, more string) {
 		t.Errorf("props: only %d of %d checks ran; give the test more time (-timeout) or ask for fewer (-rapid.checks)", o.ran, o.asked)
 	}
 	if o.subtest != raceName {
-		v.enough(t, o.total)
+		v.enough(t, o.total, o.subtest == genScheduledName)
 	} else if v.raceIdle(&o.total) {
 		v.idle(t, "", &o.total)
 	}
