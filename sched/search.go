@@ -2,6 +2,7 @@ package sched
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -37,9 +38,13 @@ func Test(t *testing.T, o Options, body func(s *Scheduler) error) (r *Result) {
 }
 
 // Explore runs body under the strategies that next returns for 0, 1, ..., until there is
-// a finding, which it shrinks, or there were that many runs. o.Strategy is not used.
+// a finding, which it shrinks, or there were that many runs: at least one, or it panics, for
+// none would find nothing and prove nothing. o.Strategy is not used.
 func Explore(t *testing.T, o Options, runs int, next func(run int) Strategy, body func(s *Scheduler) error) *Report {
 	t.Helper()
+	if runs < 1 {
+		panic(fmt.Sprintf("sched: Explore is asked for %d runs; want at least 1", runs))
+	}
 	report := &Report{}
 	for i := range runs {
 		report.Runs++
@@ -68,10 +73,13 @@ func RandomPCT(seed uint64, depth, points int) func(run int) Strategy {
 
 // Exhaust runs body under every schedule with up to that many preemptions, a negative
 // number being no bound, until there is a finding, which it shrinks, or there were as
-// many runs as that, 0 being no limit. body must do the same whenever the choices are the
+// many runs as that, 0 being no limit; fewer panics. body must do the same whenever the choices are the
 // same. o.Strategy is not used.
 func Exhaust(t *testing.T, o Options, preemptions, runs int, body func(s *Scheduler) error) *Report {
 	t.Helper()
+	if runs < 0 {
+		panic(fmt.Sprintf("sched: Exhaust is asked for %d runs; want at least 1, or 0 for all", runs))
+	}
 	e := NewExhaustive(preemptions)
 	o.Strategy = e
 	report := &Report{}
