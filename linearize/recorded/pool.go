@@ -58,11 +58,20 @@ func Open[T any](t testing.TB, cfg pool.Config[T], open func(pool.Config[T]) (*p
 // OpenWith is Open for those who open many pools in one test: nothing happens when it ends,
 // they call Judge, and a history is written as Keeper.Sift does.
 func OpenWith[T any](k *Keeper, name string, cfg pool.Config[T], open func(pool.Config[T]) (*pool.Pool[T], error)) (*Pool[T], error) {
+	p, err := Take(name, cfg, open)
+	if err != nil {
+		return nil, err
+	}
+	p.keeper, p.judge = k, k.Sift
+	return p, nil
+}
+
+// Take is Open for those who are no test: nobody judges but them, by History.
+func Take[T any](name string, cfg pool.Config[T], open func(pool.Config[T]) (*pool.Pool[T], error)) (*Pool[T], error) {
 	p := &Pool[T]{calls: calls{
 		// Time stands still in a bubble, and a process takes so long that a shared counter
 		// costs nothing.
 		recorder: linearize.NewRecorder(linearize.RecorderConfig{Head: head(name, &cfg), Ordered: true}),
-		keeper:   k, judge: k.Sift,
 	}}
 	told, observe := cfg.Observer, p.recorder.Observe
 	cfg.Observer = func(e pool.Event) {
@@ -125,6 +134,18 @@ func (p *Pool[T]) Judge() error {
 		}
 	}
 	return p.found
+}
+
+// History ends the recording, once the Observer has been told of every change, and returns
+// what was recorded. It must not be called where Judge is.
+func (p *Pool[T]) History() *linearize.History {
+	Told(p.Pool.Stat)
+	return p.recorder.History()
+}
+
+// Fault takes down that a fault is about to be injected, into the worker unless that is 0.
+func (p *Pool[T]) Fault(kind string, worker pool.WorkerID) *linearize.OpenFault {
+	return p.recorder.Fault(kind, uint64(worker))
 }
 
 // toldWithin bounds the wait of Told.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/poolproof/poolproof/internal/inventory"
 	"github.com/poolproof/poolproof/pool"
 )
 
@@ -63,7 +64,7 @@ func (m *Monitor) run(period time.Duration) {
 func (m *Monitor) sample() {
 	s := Sample{
 		At: time.Since(m.begun), Stat: m.stat(), Goroutines: runtime.NumGoroutine(),
-		Descriptors: len(openDescriptors()), Children: len(childProcesses()), RSSBytes: residentBytes(),
+		Descriptors: len(inventory.Descriptors()), Children: len(inventory.Children()), RSSBytes: residentBytes(),
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

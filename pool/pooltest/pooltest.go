@@ -28,7 +28,6 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -279,10 +278,4 @@ func (w *watch) startFailures() string {
 		fmt.Fprintf(&b, "\n\tworker %d did not start: %v", id, w.failures[id])
 	}
 	return b.String()
-}
-
-// inBubble reports whether the caller is in a testing/synctest bubble.
-func inBubble() bool {
-	header, _, _ := strings.Cut(string(debug.Stack()), "\n")
-	return strings.Contains(header, "synctest bubble")
 }
