@@ -18,7 +18,7 @@ func (r *run) harm(ctx context.Context) (heal func()) {
 	over := make(chan struct{})
 	begin := r.sys.now()
 	for i, f := range r.cfg.Plan.Faults {
-		random := rand.New(rand.NewPCG(r.cfg.Plan.Seed, uint64(i)+2))
+		random := r.cfg.Plan.random(i)
 		for _, at := range f.When.times(random) {
 			random := rand.New(rand.NewPCG(r.cfg.Plan.Seed, random.Uint64()))
 			r.planned++
