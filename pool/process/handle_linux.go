@@ -110,6 +110,18 @@ func (h *handle) signal(sig syscall.Signal, vouched bool) {
 	}
 }
 
+// send sends sig to the process alone.
+func (h *handle) send(sig syscall.Signal) error {
+	var err error
+	if controlErr := h.control(func(fd int) { err = unix.PidfdSendSignal(fd, sig, nil, 0) }); controlErr != nil {
+		return controlErr
+	}
+	if err == unix.ESRCH {
+		return os.ErrProcessDone
+	}
+	return err
+}
+
 func (h *handle) control(f func(fd int)) error {
 	conn, err := h.pidfd.SyscallConn()
 	if err != nil {

@@ -112,6 +112,24 @@ func (p *osProcess) signal(sig syscall.Signal) {
 	p.handle.signal(sig, !p.reaped)
 }
 
+// send sends sig to the process alone.
+func (p *osProcess) send(sig syscall.Signal) error {
+	return p.hold(func(int) error {
+		p.killed = p.killed || sig == syscall.SIGKILL
+		return p.handle.send(sig)
+	})
+}
+
+// hold calls f while the number is the process's.
+func (p *osProcess) hold(f func(pid int) error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reaped {
+		return os.ErrProcessDone
+	}
+	return f(p.handle.pid)
+}
+
 // openCounts opens the file of the process's memory counts, which stays this process's.
 func (p *osProcess) openCounts() (*os.File, error) {
 	file, err := os.Open(fmt.Sprintf("/proc/%d/statm", p.pid()))

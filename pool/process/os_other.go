@@ -30,6 +30,10 @@ func launch(*Config, pool.WorkerID, ...*os.File) (io.ReadWriteCloser, *osProcess
 
 func (p *osProcess) signal(syscall.Signal) {}
 
+func (p *osProcess) send(syscall.Signal) error { return errors.ErrUnsupported }
+
+func (p *osProcess) hold(func(int) error) error { return errors.ErrUnsupported }
+
 func (p *osProcess) pid() int { return 0 }
 
 func (p *osProcess) openCounts() (*os.File, error) { return nil, errors.ErrUnsupported }

@@ -204,6 +204,48 @@ func (w *Worker) Methods() []string { return slices.Clone(w.hello.Methods) }
 // is the caller's.
 func (w *Worker) Features() []Feature { return slices.Clone(w.hello.Features) }
 
+// Hold calls f with the process's ID, which is this process's for as long as f runs, even if
+// it dies meanwhile: so f may look at /proc, or set the process's limits, and never meet
+// another process that was given the number, unless a fork server made the process and dies
+// just then. f must be quick, as the process is not reaped before it returns, and must call
+// none of the worker's methods.
+//
+// Hold returns what f does; os.ErrProcessDone if the process is reaped; and
+// errors.ErrUnsupported if the channel came from Dial. f is then not called.
+func (w *Worker) Hold(f func(pid int) error) error {
+	if w.proc == nil {
+		return fmt.Errorf("process: worker %d has no process of ours: %w", w.id, errors.ErrUnsupported)
+	}
+	return w.proc.hold(f)
+}
+
+// Signal sends a signal to the process alone, not to its group, and never to another process
+// that was given its number. It is for tests and chaos: to end a worker use Stop, or the pool
+// it belongs to. It does not block. The error is os.ErrProcessDone if the process is reaped,
+// errors.ErrUnsupported if the channel came from Dial, or the kernel's. Nil says that the
+// signal was sent, not that it was heeded; to a process that is dead but not reaped it means
+// nothing.
+func (w *Worker) Signal(sig syscall.Signal) error {
+	if w.proc == nil {
+		return fmt.Errorf("process: worker %d has no process of ours: %w", w.id, errors.ErrUnsupported)
+	}
+	return w.proc.send(sig)
+}
+
+// Exit says how the process ended, or returns nil as long as it has not been reaped or if
+// the channel came from Dial. It does not block.
+func (w *Worker) Exit() *ExitError {
+	if w.proc == nil {
+		return nil
+	}
+	select {
+	case <-w.proc.exited:
+		return w.proc.exit
+	default:
+		return nil
+	}
+}
+
 // Done returns a channel that is closed when nothing of the worker is left: its process
 // is reaped and its group dead, its channel closed and its goroutines ended.
 func (w *Worker) Done() <-chan struct{} { return w.done }
