@@ -2,6 +2,7 @@ package process_test
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -18,6 +19,10 @@ func lifeRoles() map[string]func(methods map[string]worker.Method) {
 	return map[string]func(map[string]worker.Method){
 		"limited": func(methods map[string]worker.Method) { // tells its limits
 			methods["limits"] = worker.Func(func(context.Context, struct{}) (limits, error) { return ownLimits() })
+			worker.Main(methods)
+		},
+		"mischievous": func(methods map[string]worker.Method) {
+			maps.Copy(methods, worker.Mischief())
 			worker.Main(methods)
 		},
 		"flood":   playFlood,

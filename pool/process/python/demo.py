@@ -1,4 +1,5 @@
-"""A small worker for trying out and testing a host: the methods of worker.Demo in Go."""
+"""A small worker for trying out and testing a host: the methods of worker.Demo and
+worker.Mischief in Go."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, Union
 
 hoard: list[bytes] = []
+opened: list[int] = []
 
 
 @method
@@ -111,6 +113,37 @@ def hog(bytes: int) -> int:  # noqa: A002
     hoard.append(b"\x01" * bytes)
     with open("/proc/self/statm", encoding="ascii") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def failure(done: int, err: OSError) -> dict[str, Any]:
+    """Return how far a method came before the kernel refused it more."""
+    import errno
+
+    return {"done": done, "error": errno.errorcode.get(err.errno or 0, str(err))}
+
+
+@method
+def exhaust(most: int) -> dict[str, Any]:
+    """Open descriptors, and keep them, until that is refused or there are so many more."""
+    for n in range(most):
+        try:
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+        except OSError as err:
+            return failure(n, err)
+    return {"done": most, "error": ""}
+
+
+@method
+def write_file(path: str, bytes: int) -> dict[str, Any]:  # noqa: A002
+    """Write so many bytes to a new file. Python ignores SIGXFSZ, so a limit is an error."""
+    done = 0
+    try:
+        with open(path, "wb", buffering=0) as file:
+            while done < bytes:
+                done += file.write(b"\0" * (bytes - done))
+    except OSError as err:
+        return failure(done, err)
+    return {"done": done, "error": ""}
 
 
 @method

@@ -27,7 +27,7 @@ var files embed.FS
 // under PackageDir, and the demo.
 func Files() fs.FS { return files }
 
-// Demo returns a worker with the methods of worker.Demo. It imports the package.
+// Demo returns a worker with the methods of worker.Demo and worker.Mischief. It imports the package.
 func Demo() string {
 	demo, err := files.ReadFile(DemoFile)
 	if err != nil {

@@ -17,7 +17,8 @@ type Item struct {
 	Value   json.RawMessage `json:"value,omitempty"`
 }
 
-// Demo returns the methods of the demo worker, the same as those of python/demo.py:
+// Demo returns the methods of the demo worker, which python/demo.py has too, beside those of
+// Mischief:
 //
 //   - echo returns its params;
 //   - pid returns the process's ID;

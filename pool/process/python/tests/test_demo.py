@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import tempfile
 from pathlib import Path
 
 from support import LIBRARY, WorkerCase, eventually
@@ -44,6 +46,21 @@ class Demo(WorkerCase):
         self.assertEqual(len(worker.process.said()), 200_002)
         small = worker.call("hog", {"bytes": 0}).result
         self.assertGreaterEqual(worker.call("hog", {"bytes": 30 << 20}).result, small + (29 << 20))
+        self.assertEqual(worker.call("exhaust", {"most": 2}).result, {"done": 2, "error": ""})
+        limits = resource.prlimit(worker.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(worker.process.pid, resource.RLIMIT_NOFILE, (50, limits[1]))
+        refused = worker.call("exhaust", {"most": 100}).result
+        self.assertEqual(refused["error"], "EMFILE")
+        self.assertLess(refused["done"], 50)
+        resource.prlimit(worker.process.pid, resource.RLIMIT_NOFILE, limits)
+        with tempfile.TemporaryDirectory() as folder:
+            file = os.path.join(folder, "file")
+            self.assertEqual(worker.call("write_file", {"path": file, "bytes": 9}).result, {"done": 9, "error": ""})
+            self.assertEqual(os.path.getsize(file), 9)
+            limits = resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, (5, limits[1]))
+            self.assertEqual(worker.call("write_file", {"path": file, "bytes": 9}).result, {"done": 5, "error": "EFBIG"})
+            resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, limits)
         child = worker.call("spawn").result
         self.assertEqual(os.getpgid(child), worker.process.pid)
         cmdline = Path(f"/proc/{child}/cmdline")
