@@ -19,6 +19,15 @@ const genChildVariable = "POOLPROOF_CHILD"
 type genRole struct {
 	Test   string `json:"test"`   // the test that called Verify
 	Target string `json:"target"` // and the target's name
+
+	// A test may verify pools of one name in several sizes or with several promises.
+	Capacity int  `json:"capacity"`
+	Spec     Spec `json:"spec"`
+}
+
+// role returns the one of children that serve this verifier.
+func (v *genVerifier) role(t *testing.T) genRole {
+	return genRole{Test: t.Name(), Target: v.target.Name, Capacity: v.target.Capacity, Spec: v.target.Spec}
 }
 
 // The descriptors of a child beside the usual three.

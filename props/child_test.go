@@ -126,7 +126,7 @@ func TestRaceReplays(t *testing.T) {
 func TestInChildReplayedRace(t *testing.T) {
 	childOnly(t)
 	v := newGenVerifier(t, deadlyTarget("panic"))
-	if role, child, err := genRoleNow(); err != nil || child && role == (genRole{t.Name(), v.target.Name}) {
+	if role, child, err := genRoleNow(); err != nil || child && role == v.role(t) {
 		v.serve(t)
 	}
 	v.part(t)
@@ -192,6 +192,24 @@ func TestSharingIsUnfitForBubbles(t *testing.T) {
 	t.Parallel()
 	out, ok := child(t, t.TempDir(), "^TestInChildSharing$/^Accounting$", "-rapid.nofailfile")
 	if !ok || !strings.Contains(out, "sharing cannot live in a bubble, so it is checked in real time: ") {
+		t.Errorf("got success %v:\n%s", ok, out)
+	}
+}
+
+// Two pools of one name that one test verifies are both checked, each by children of its own.
+func TestInChildSizes(t *testing.T) {
+	childOnly(t)
+	for size, bug := range []tinyBug{tinyCorrect, tinyOverCapacity} {
+		target := tinyTarget(1+size, bug)
+		target.Name = "sizes"
+		Verify(t, target)
+	}
+}
+
+func TestEachSizeIsChecked(t *testing.T) {
+	t.Parallel()
+	out, ok := child(t, t.TempDir(), "^TestInChildSizes$/^Sequential", "-rapid.checks=300")
+	if ok || strings.Count(out, "sizes breaks I2: ") == 0 || strings.Count(out, "sizes: 300 runs") != 1 {
 		t.Errorf("got success %v:\n%s", ok, out)
 	}
 }

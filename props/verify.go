@@ -6,8 +6,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"runtime/pprof"
@@ -77,7 +77,7 @@ func (v *genVerifier) start(t *testing.T) {
 	switch role, child, err := genRoleNow(); {
 	case err != nil:
 		t.Fatalf("props: %v", err)
-	case child && role == (genRole{t.Name(), v.target.Name}):
+	case child && role == v.role(t):
 		v.serve(t)
 	case child:
 		return // another call is meant
@@ -122,19 +122,22 @@ func (v *genVerifier) part(t *testing.T) {
 	t.Helper()
 	if genChildren && !v.target.InProcess && flag.Lookup("test.run") != nil {
 		v.alone(t)
-		v.far = newGenFar(v, genRole{t.Name(), v.target.Name})
+		v.far = newGenFar(v, v.role(t))
 		t.Cleanup(v.far.stop)
 	}
 }
 
-// alone fails the test if it has verified a target of that name before: children would come
-// to that one, and this one would pass unseen. What tells is kept in the test's own folder.
+// alone fails the test if it has verified a target of that name, capacity and Spec before:
+// children would come to that one, and this one would pass unseen. What tells is kept in the
+// test's own folder.
 func (v *genVerifier) alone(t *testing.T) {
 	t.Helper()
-	mark := filepath.Join(filepath.Dir(t.TempDir()), "verified "+url.PathEscape(v.target.Name))
+	role := fnv.New64a()
+	fmt.Fprintf(role, "%+v", v.role(t))
+	mark := filepath.Join(filepath.Dir(t.TempDir()), fmt.Sprintf("verified %x", role.Sum64()))
 	switch err := os.Mkdir(mark, 0o777); {
 	case errors.Is(err, fs.ErrExist):
-		t.Fatalf("props: this test has verified another target named %q; give each a name of its own, or a subtest", v.target.Name)
+		t.Fatalf("props: this test has verified another target named %q, of the same capacity and Spec; give each a name of its own, or a subtest", v.target.Name)
 	case err != nil:
 		t.Fatalf("props: %v", err)
 	}
