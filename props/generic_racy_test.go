@@ -54,10 +54,11 @@ func TestRacyPool(t *testing.T) {
 // racyRules are the rules that each fault breaks. Who waits and is in no queue, or is in one that
 // nobody looks at again, waits for a release (I5) and for a close (I13) alike. So do
 // "looks twice", whose caller may queue after the close has refused all who waited, and
-// "hands over", whose caller has been taken out of the queue without an answer.
+// "hands over", whose caller has been taken out of the queue without an answer. "Creates for
+// good" keeps what it made whatever came meanwhile, be it a close or a reset.
 func racyRules() map[racy.Fault][]string {
 	return map[racy.Fault][]string{
-		racy.FailsQuietly: {"I5"}, racy.CreatesForGood: {"I13"}, racy.KeepsOld: {"reset"}, racy.DiscardsQuietly: {"I5"},
+		racy.FailsQuietly: {"I5"}, racy.CreatesForGood: {"I13", "reset"}, racy.KeepsOld: {"reset"}, racy.DiscardsQuietly: {"I5"},
 		racy.ChecksIntoPool: {"I13", "reset"}, racy.CountsLate: {"I2"}, racy.DropsGrant: {"I5", "I13"}, racy.LooksFirst: {"I5", "I13"},
 		racy.LooksTwice: {"I5", "I13"}, racy.JoinsClosed: {"I13"}, racy.ReleasesIntoPool: {"I13"}, racy.TriesTwice: {"I1", "I2", "I3"},
 		racy.ShrinksTwice: {"I1", "I3"}, racy.HandsOver: {"I5", "I13"}, racy.OneToken: {"I5"}, racy.ClosesTwice: {"panic"},
