@@ -14,15 +14,19 @@ import (
 // Every fault that one operation after the other shows is found under a schedule, too, and
 // the scripts are as short.
 func TestScheduledControls(t *testing.T) {
-	for _, c := range controls() {
-		t.Run(c.name, func(t *testing.T) {
-			f := HuntTarget(t, c.target(), 5000)
-			shortest, ok := c.rules[f.Rule]
-			if !ok || f.Length > shortest+1 || f.Preemptions > 1 {
-				t.Errorf("got %s in %d lines with %d preemptions; want one of these rules in at most one line more: %v\n%s",
-					f.Rule, f.Length, f.Preemptions, c.rules, f.Script)
-			}
-		})
+	// At two seeds of ten, for one fault each, what is found lacks the word that would save a line.
+	for _, seed := range []string{"1", "4"} {
+		for _, c := range controls() {
+			t.Run(c.name+", seed "+seed, func(t *testing.T) {
+				defer fullSetFlags(map[string]string{"rapid.seed": seed})()
+				f := HuntTarget(t, c.target(), 5000)
+				shortest, ok := c.rules[f.Rule]
+				if !ok || f.Length > shortest+1 || f.Preemptions > 1 {
+					t.Errorf("got %s in %d lines with %d preemptions; want one of these rules in at most one line more: %v\n%s",
+						f.Rule, f.Length, f.Preemptions, c.rules, f.Script)
+				}
+			})
+		}
 	}
 }
 
