@@ -36,6 +36,7 @@ type raceRun struct {
 	calling atomic.Int64
 	crew    []raceClient
 	seen    []model.PromiseEvent // what the judge has seen
+	until   int                  // how much of it came until the judge found something, if it did
 	told    bool                 // the clients do what a script says
 	seed    uint64
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/poolproof/poolproof/model"
 )
 
 // racePools are pools that Race must object to, with what it says. The last one is wrong in a
@@ -150,3 +152,20 @@ type unorderedLease struct{ p *unordered }
 
 func (l unorderedLease) Resource() *Resource { return l.p.r }
 func (l unorderedLease) Release()            { *l.p.taken = false }
+
+// What a client did after the fault is no part of the script.
+func TestRaceScriptsEndWithTheFault(t *testing.T) {
+	began := func(client int) model.PromiseEvent {
+		return model.PromiseEvent{Kind: model.PromiseCallBegan, Client: client}
+	}
+	r := &raceRun{genRun: &genRun{target: &Target{}}}
+	r.ops = mustParse(t, "c1 acquire; c2 acquire; c1 release; c2 release; c3 acquire; c1 acquire; c2 acquire")
+	r.seen = []model.PromiseEvent{began(1), began(2), {Kind: model.PromiseCallEnded, Client: 1}, began(1), began(3), began(1), began(2)}
+	r.broken, r.until = &model.PromiseViolation{Rule: "I2"}, 4
+	if got, want := scriptText(r.raced(r.broken, 1).ops), scriptText(mustParse(t, "c1 acquire; c2 acquire; c1 release")); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := r.raced(&model.PromiseViolation{Rule: "I2"}, 1).ops; len(got) != len(r.ops) {
+		t.Errorf("another finding: got %d lines, want all %d", len(got), len(r.ops))
+	}
+}

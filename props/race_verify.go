@@ -256,6 +256,20 @@ func (r *raceRun) counted() genTraffic {
 	return t
 }
 
+// raceBegun returns those of ops, each of which is a call of its client, that had begun.
+func raceBegun(seen []model.PromiseEvent, ops []genOp) []genOp {
+	begun := map[int]int{}
+	for i := range seen {
+		if seen[i].Kind == model.PromiseCallBegan {
+			begun[seen[i].Client]++
+		}
+	}
+	return slices.DeleteFunc(ops, func(o genOp) bool {
+		begun[o.client]--
+		return begun[o.client] < 0
+	})
+}
+
 // raceShown is how many of the last events a finding shows.
 const raceShown = 60
 
@@ -264,7 +278,14 @@ func (r *raceRun) raced(v *model.PromiseViolation, seed uint64) *genFinding {
 	r.mu.Lock()
 	f := &genFinding{violation: v, ops: slices.Clone(r.ops), racing: true, seed: seed}
 	r.mu.Unlock()
-	for _, e := range r.seen[max(0, len(r.seen)-raceShown):] {
+	seen := r.seen
+	if v == r.broken { // what came later had no part in it
+		seen = seen[:r.until]
+		if !r.told {
+			f.ops = raceBegun(seen, f.ops)
+		}
+	}
+	for _, e := range seen[max(0, len(seen)-raceShown):] {
 		text := genNote(&e)
 		if e.Kind == model.PromiseCallBegan {
 			text = e.Op.String()

@@ -54,6 +54,7 @@ func (r *raceRun) judged() *model.PromiseViolation {
 		r.seen = append(r.seen, e)
 		if r.broken == nil {
 			r.broken = r.judge.Observe(e)
+			r.until = len(r.seen)
 		}
 	}
 	return r.broken
