@@ -1,20 +1,30 @@
 package faults_test
 
 import (
+	"maps"
 	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"github.com/poolproof/poolproof/faults"
 	"github.com/poolproof/poolproof/pool/process/worker"
 )
 
-// roleVariable makes the test binary, executed again, a worker.
+// roleVariable makes the test binary, executed again, a worker or a host of workers.
 const roleVariable = "POOLPROOF_TEST_ROLE"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(roleVariable) != "" {
-		worker.Main(worker.Demo(nil), worker.DemoOptions()...)
+	methods := worker.Demo(nil)
+	switch os.Getenv(roleVariable) {
+	case "":
+		goleak.VerifyTestMain(m)
+	case "host":
+		faults.PlayHost()
+	case "mischievous":
+		maps.Copy(methods, worker.Mischief())
+		fallthrough
+	default:
+		worker.Main(methods, worker.DemoOptions()...)
 	}
-	goleak.VerifyTestMain(m)
 }

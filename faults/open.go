@@ -56,6 +56,11 @@ func Open(cfg SystemConfig) (*System, error) {
 	}
 	s.Pool, s.front = p, recordedFront{p}
 	s.opened()
+	table, err := OpenTable(p.Pool)
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	s.table.Store(table)
 	return s, nil
 }
 
@@ -83,7 +88,10 @@ func (cfg *SystemConfig) check() error {
 // fakes returns the configuration of a pool of fakes.
 func (s *System) fakes(cfg pool.Config[Worker]) pool.Config[Worker] {
 	made := make(chan struct{}) // closed when s.front is set
-	cfg.Start = func(_ context.Context, id pool.WorkerID) (Worker, error) {
+	cfg.Start = func(ctx context.Context, id pool.WorkerID) (Worker, error) {
+		if err := s.starts.meet(ctx, id); err != nil {
+			return nil, err
+		}
 		f := newFake(id, func(id pool.WorkerID, cause error) {
 			<-made
 			s.front.Retire(id, cause)
@@ -107,6 +115,15 @@ func (s *System) fakes(cfg pool.Config[Worker]) pool.Config[Worker] {
 
 // openProcess opens a pool of workers that speak the protocol.
 func (s *System) openProcess(workers process.Config, cfg pool.Config[Worker]) (*pool.Pool[Worker], error) {
+	workers, err := s.starts.gate.gated(workers)
+	if err != nil {
+		return nil, err
+	}
+	if workers.Wrap != nil {
+		return nil, errors.New("faults: SystemConfig.Workers.Wrap is set; the system sets it")
+	}
+	s.links.FrameLimit, s.links.Opened = workers.FrameLimit, s.opens
+	workers.Wrap = s.links.Wrap
 	as := func(w *process.Worker) Worker {
 		s.hello(w)
 		return w

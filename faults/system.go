@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/poolproof/poolproof/linearize"
@@ -48,6 +49,9 @@ type System struct {
 
 	opened func()      // called when Pool is set
 	burst  func(n int) // makes so many calls at once; nil: nobody loads the system
+	starts *starts
+	links  Links                 // of workers behind a wire
+	table  atomic.Pointer[Table] // of Pool; nil until that is open
 
 	mu    sync.Mutex
 	ready map[pool.WorkerID]*member // guarded by mu: said hello, and not known to be gone
@@ -59,6 +63,8 @@ type System struct {
 	fails []time.Duration                  // guarded by mu: when the pool told of failed starts
 	turns int                              // guarded by mu: how many refusals because too many waited it told
 	pids  []int                            // guarded by mu: of all processes that said hello
+
+	newcomers []*func(*Link) // guarded by mu: told of the links of the next starts
 }
 
 // front is what a run calls of a pool.
@@ -106,7 +112,7 @@ type move struct {
 // newSystem returns a System without a pool.
 func newSystem(layer Layer, cfg *pool.Config[Worker]) *System {
 	return &System{
-		layer: layer, size: cfg.MaxSize, affinity: cfg.Affinity, ttl: cfg.SessionTTL, begun: time.Now(), opened: func() {},
+		layer: layer, size: cfg.MaxSize, affinity: cfg.Affinity, ttl: cfg.SessionTTL, begun: time.Now(), opened: func() {}, starts: newStarts(layer),
 		ready: make(map[pool.WorkerID]*member), moved: make(chan struct{}),
 		tasks: make(map[pool.WorkerID][]func(context.Context, Worker) error),
 		bound: make(map[pool.SessionID]pool.WorkerID),
@@ -131,6 +137,7 @@ func (s *System) hello(w Worker) {
 			s.pids = append(s.pids, p.PID())
 		}
 	})
+	s.starts.hello(w)
 }
 
 // gone notes that a worker is being stopped.
@@ -146,13 +153,17 @@ func (s *System) gone(id pool.WorkerID) {
 
 // observe takes down what the pool reports of its workers.
 func (s *System) observe(e pool.Event) {
+	s.starts.observe(e)
+	s.noteWorkers(e)
 	switch e.Kind {
 	case pool.WorkerStopping, pool.WorkerStopped:
 		s.gone(e.Worker)
-	case pool.WorkerStartFailed:
-		s.mu.Lock()
-		s.fails = append(s.fails, s.now())
-		s.mu.Unlock()
+	case pool.WorkerStartFailed: // one may die between hello and the end of its start
+		s.change(func() {
+			delete(s.ready, e.Worker)
+			delete(s.tasks, e.Worker)
+			s.fails = append(s.fails, s.now())
+		})
 	case pool.AcquireRefused:
 		if errors.Is(e.Err, pool.ErrSaturated) {
 			s.change(func() { s.turns++ })
