@@ -52,7 +52,7 @@ func TestFaultsOnTheWire(t *testing.T) {
 		"at 100ms: delay d=5ms jitter=5ms all for 1s",
 		"at 100ms: start-version starts\nat 200ms: garbage random",
 		"at 100ms: swap-bindings pool", "at 100ms: bind-other pool",
-		"at 100ms: garbage random\nat 200ms: bind-dead pool",
+		"at 100ms: garbage random\nat 2s: bind-dead pool",
 	)
 	slices.Sort(lines)
 	for _, line := range lines {
