@@ -22,6 +22,7 @@ func (r *run) harm(ctx context.Context) (heal func()) {
 		for _, at := range f.When.times(random) {
 			random := rand.New(rand.NewPCG(r.cfg.Plan.Seed, random.Uint64()))
 			r.planned++
+			r.report.strikes[f.Kind]++
 			r.landing.Go(func() {
 				if pause(ctx, begin+at-r.sys.now()) {
 					r.strike(ctx, &f, random, over)

@@ -1,6 +1,7 @@
 package faults_test
 
 import (
+	"context"
 	"maps"
 	"os"
 	"testing"
@@ -21,6 +22,9 @@ func TestMain(m *testing.M) {
 		goleak.VerifyTestMain(m)
 	case "host":
 		faults.PlayHost()
+	case "liar": // answers what it was not asked
+		methods["echo"] = worker.Func(func(_ context.Context, _ []uint64) ([]uint64, error) { return []uint64{1}, nil })
+		worker.Main(methods, worker.DemoOptions()...)
 	case "mischievous":
 		maps.Copy(methods, worker.Mischief())
 		fallthrough

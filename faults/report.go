@@ -54,6 +54,8 @@ type Report struct {
 	Calls   []Call             `json:"-"` // in order of their intended times
 	History *linearize.History `json:"-"`
 	Verdict linearize.Verdict  `json:"-"`
+
+	strikes map[string]int // by kind, how often the plan injects it
 }
 
 // Passed says that there are no findings.
@@ -198,7 +200,7 @@ type Glimpse struct {
 func newReport(cfg *RunConfig) *Report {
 	r := &Report{
 		Name: cfg.Plan.Name, Layer: cfg.System.Layer, Seed: cfg.Plan.Seed, Size: cfg.System.Pool.MaxSize,
-		FirstSuccess: -1, Recovered: -1, Findings: []string{},
+		FirstSuccess: -1, Recovered: -1, Findings: []string{}, strikes: make(map[string]int),
 	}
 	for _, c := range cfg.Criteria {
 		r.Criteria = append(r.Criteria, c.Says)
