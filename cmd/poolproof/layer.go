@@ -120,7 +120,7 @@ func runLayer(role string, args []string, stderr io.Writer) int {
 // reporter passes on what props reports. A subtest in which a worker was faulty fails.
 type reporter struct {
 	out    *json.Encoder
-	faults *faults
+	faults *workerFaults
 }
 
 func (r *reporter) Progress(machine, subtest string, done, asked int) {

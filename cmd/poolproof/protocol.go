@@ -90,7 +90,7 @@ func talk(ctx context.Context, w *process.Worker) (calls int, err error) {
 // processes makes workers that speak the protocol.
 type processes struct {
 	cfg    process.Config
-	faults *faults
+	faults *workerFaults
 }
 
 func (b *processes) Start(ctx context.Context, id pool.WorkerID) (any, error) {
@@ -144,8 +144,8 @@ func (b *processes) Kill(w any) bool {
 	return false
 }
 
-// faults are those of the workers, which the machines do not judge. They look at the pool.
-type faults struct {
+// workerFaults are those of the workers, which the machines do not judge. They look at the pool.
+type workerFaults struct {
 	mu     sync.Mutex
 	found  []error                  // guarded by mu: the first few
 	killed map[*process.Worker]bool // guarded by mu: on purpose
@@ -154,9 +154,9 @@ type faults struct {
 // mostFaults bounds what is kept: one is enough to fail.
 const mostFaults = 10
 
-func newFaults() *faults { return &faults{killed: map[*process.Worker]bool{}} }
+func newFaults() *workerFaults { return &workerFaults{killed: map[*process.Worker]bool{}} }
 
-func (f *faults) add(err error) {
+func (f *workerFaults) add(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.found) < mostFaults {
@@ -164,27 +164,27 @@ func (f *faults) add(err error) {
 	}
 }
 
-func (f *faults) any() bool {
+func (f *workerFaults) any() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.found) > 0
 }
 
 // err returns all faults, or nil.
-func (f *faults) err() error {
+func (f *workerFaults) err() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return errors.Join(f.found...)
 }
 
-func (f *faults) kills(w *process.Worker) {
+func (f *workerFaults) kills(w *process.Worker) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.killed[w] = true
 }
 
 // wasKilled reports whether w was killed, and forgets it, as it is stopped once.
-func (f *faults) wasKilled(w *process.Worker) bool {
+func (f *workerFaults) wasKilled(w *process.Worker) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	killed := f.killed[w]
