@@ -93,20 +93,21 @@ func newSpec(ctx context.Context, temp, name string) (*layerSpec, error) {
 }
 
 // tryWorker starts and stops the program once, so that one which is no worker is not taken
-// for a finding. How it stops does not matter here.
-func tryWorker(ctx context.Context, spec *layerSpec) error {
+// for a finding, and returns the methods that it announces. How it stops does not matter
+// here. command is that of this program that is to use it.
+func tryWorker(ctx context.Context, command string, spec *layerSpec) (methods []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, pool.DefaultStartTimeout)
 	defer cancel()
 	w, err := process.Start(ctx, process.Config{Command: spec.Command, Dir: spec.Dir, Env: spec.Env}, 1)
 	switch {
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("the worker program %q cannot be run: %w\nName a program in PATH, or write its path, as in: poolproof verify -- ./worker", spec.Command[0], err)
+		return nil, fmt.Errorf("the worker program %q cannot be run: %w\nName a program in PATH, or write its path, as in: poolproof %s -- ./worker", spec.Command[0], err, command)
 	case err != nil:
-		return fmt.Errorf("the worker program %q does not answer hello: %w\nIt must do so within %v, as docs/protocol.md says. It is given PATH and what --env names, nothing else",
+		return nil, fmt.Errorf("the worker program %q does not answer hello: %w\nIt must do so within %v, as docs/protocol.md says. It is given PATH and what --env names, nothing else",
 			spec.Command[0], err, pool.DefaultStartTimeout)
 	}
 	_ = w.Stop(ctx)
-	return nil
+	return w.Methods(), nil
 }
 
 // replay is the command line that verifies the layer again in the same way.

@@ -90,7 +90,7 @@ without a result.`,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return fmt.Errorf("%q is no command; want verify, explore, test, judge or peers\nRun 'poolproof help' for what they do", args[0])
+				return fmt.Errorf("%q is no command; want verify, explore, test, judge, peers or chaos\nRun 'poolproof help' for what they do", args[0])
 			}
 			return cmd.Help()
 		},
@@ -102,6 +102,6 @@ without a result.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w\nRun '%s --help' for the flags", err, cmd.CommandPath())
 	})
-	root.AddCommand(verifyCommand(), exploreCommand(), testCommand(), judgeCommand(), peersCommand())
+	root.AddCommand(verifyCommand(), exploreCommand(), testCommand(), judgeCommand(), peersCommand(), chaosCommand())
 	return root
 }

@@ -112,7 +112,7 @@ func verify(ctx context.Context, stdout, stderr io.Writer, f *verifyFlags, comma
 	defer os.RemoveAll(temp)
 	layers, notes, err := f.choose(ctx, temp, command)
 	if err == nil && len(command) > 0 {
-		err = tryWorker(ctx, &layers[0].spec)
+		_, err = tryWorker(ctx, "verify", &layers[0].spec)
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("interrupted: %w", context.Cause(ctx))
