@@ -9,7 +9,10 @@ MODULES := . cmd/poolproof otelpool peers
 
 HISTORIES ?= 10000
 
-.PHONY: help build test race explore conform sched sched-deep props peers linearize bench lint check fmt
+CHAOS_SCALE ?= 0.2
+CHAOS_FLAGS ?=
+
+.PHONY: help build test race explore conform sched sched-deep props peers linearize chaos bench lint check fmt
 
 build: ## compile every module
 	@for m in $(MODULES); do (cd $$m && $(GO) build ./...) || exit 1; done
@@ -43,6 +46,9 @@ linearize: ## the judges of histories beside porcupine on HISTORIES drawn ones, 
 
 peers: ## known faults of public pools, found and not found any more; half an hour
 	$(GO) test $(TAGS) ./cmd/poolproof -run TestKnownFaults -peers.all -v -timeout 90m
+
+chaos: ## all scenarios of faults on real processes; CHAOS_SCALE=1 for their full length
+	$(GO) run $(TAGS) ./cmd/poolproof chaos -scale $(CHAOS_SCALE) $(CHAOS_FLAGS)
 
 bench: ## the pool beside its references; compare ratios, see docs/benchmarks.md
 	$(GO) test ./pool -run '^$$' -bench . -benchtime 200ms -count 10 | tee bench.out

@@ -38,7 +38,7 @@ func docsPool(t *testing.T, root string) string {
 }
 
 // docsWorkers is a pool of goroutines and the code around what the documents say of it; the
-// code around what README.md says is docsReadme.
+// code around what README.md and docs/chaos.md say is docsReadme and docsChaos.
 const (
 	docsWorkers = `package mypool
 
@@ -73,6 +73,20 @@ func adapt(*mypool.Pool[*props.Resource]) adapter { return adapter{} }
 func Test(t *testing.T) {
 BLOCK}
 `
+	docsChaos = `package chaos
+
+import (
+	"context"
+	"errors"
+
+	"github.com/poolproof/poolproof/faults"
+)
+
+func kit() faults.Kit {
+BLOCK
+	return kit
+}
+`
 )
 
 // What the documents show compiles, and the pool passes.
@@ -88,6 +102,7 @@ func TestDocumentsCompile(t *testing.T) {
 		"mypool/workers_test.go": strings.Replace(docsWorkers, "BLOCK", docsBlock(t, root, "docs/verify.md", "NewWorkers("), 1),
 		"mypool/readme/readme_test.go": strings.Replace(docsReadme, "BLOCK",
 			strings.Replace(readme, "adapter{mypool.New(2, env.Create, env.Destroy)}", "adapt(mypool.New(2, env.Create, env.Destroy))", 1), 1),
+		"mypool/chaos/chaos_test.go": strings.Replace(docsChaos, "BLOCK", docsBlock(t, root, "docs/chaos.md", "faults.InjectorFunc("), 1),
 	}
 	dir := t.TempDir()
 	overlay := struct{ Replace map[string]string }{map[string]string{}}
@@ -106,7 +121,7 @@ func TestDocumentsCompile(t *testing.T) {
 	if err := os.WriteFile(list, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, folder := range []string{"./mypool/readme", "./mypool"} {
+	for _, folder := range []string{"./mypool/chaos", "./mypool/readme", "./mypool"} {
 		if _, err := goIn(t.Context(), root, nil, "test", "-c", "-vet=off", "-overlay="+list, "-o", filepath.Join(dir, "docs.test"), folder); err != nil {
 			t.Fatal(err)
 		}
