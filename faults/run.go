@@ -122,6 +122,9 @@ func (cfg RunConfig) withDefaults() RunConfig {
 func (cfg *RunConfig) check() error {
 	var errs []error
 	errs = append(errs, cfg.Load.complaints()...)
+	if err := cfg.Plan.Check(); err != nil {
+		errs = append(errs, err)
+	}
 	for i, f := range cfg.Plan.Faults {
 		if cfg.Kit[f.Kind] == nil {
 			errs = append(errs, fmt.Errorf("faults: Plan.Faults[%d].Kind is %q; want one of %q", i, f.Kind, cfg.Kit.Kinds()))

@@ -28,10 +28,14 @@ type Scenario struct {
 // the scenarios they have enough traffic.
 const shortestPhase = 500 * time.Millisecond
 
+// closest bounds how close to each other Scale brings faults that repeat, unless they were
+// closer before: a pool is to have time to recover from one.
+const closest = 400 * time.Millisecond
+
 // Scale returns the scenario with its times multiplied by f, which shortens it if f is less
-// than 1: the phases before and after to no less than half a second, and the plan without
-// faults that repeat coming any closer to each other. At times that are too short for its
-// faults to land a scenario fails. Scale panics if f is not more than 0.
+// than 1: the phases before and after to no less than half a second, and the times between
+// faults that repeat to no less than 400 ms. At times that are too short for its faults to
+// land a scenario fails. Scale panics if f is not more than 0.
 func (s Scenario) Scale(f float64) Scenario {
 	if !(f > 0) {
 		panic(fmt.Sprintf("faults: Scale(%v): want more than 0", f))
@@ -42,6 +46,9 @@ func (s Scenario) Scale(f float64) Scenario {
 	for i := range s.Plan.Faults {
 		p := &s.Plan.Faults[i]
 		p.When.From, p.When.To, p.For = scaled(p.When.From), scaled(p.When.To), scaled(p.For)
+		if every := p.When.Every; every > 0 {
+			p.When.Every = max(min(every, closest), scaled(every))
+		}
 	}
 	return s
 }

@@ -42,7 +42,7 @@ func usual() Load { return Load{Rate: 200, Sessions: 10, SessionShare: 0.3} }
 
 func fast() Load { return Load{Rate: 500, Sessions: 10, SessionShare: 0.2} }
 
-func sessionHeavy() Load                   { return Load{Rate: 300, Sessions: 100, SessionShare: 0.9} }
+func sessionHeavy() Load                   { return Load{Rate: 400, Sessions: 50, SessionShare: 0.9} }
 func every(d, from, to time.Duration) When { return When{From: from, To: to, Every: d} }
 func at(from time.Duration) When           { return When{From: from} }
 
@@ -85,7 +85,7 @@ func corruptions() []Scenario {
 	return []Scenario{
 		scenario("corrupt-sessions", "Swaps bindings of sessions, and points some to a dead worker.", pool.Strict, usual(),
 			append([]Planned{swap}, dead...), allLanded("swap-bindings", 1), allLanded("bind-dead", 1), some(Lost)),
-		scenario("corrupt-sessions-heavy", "Does so where nine of ten calls are for one of a hundred sessions.", pool.Strict, sessionHeavy(),
+		scenario("corrupt-sessions-heavy", "Does so where nine of ten calls are for one of fifty sessions.", pool.Strict, sessionHeavy(),
 			append([]Planned{swap}, dead...), allLanded("swap-bindings", 1), allLanded("bind-dead", 1), some(Lost)),
 	}
 }
@@ -115,7 +115,7 @@ func hindrances() []Scenario {
 			allLanded("partition", 1), noticed("partition")),
 		scenario("slow-and-stuck", "Delays the answers of one worker and stops another one.", pool.Sticky, usual(),
 			[]Planned{
-				{Kind: "delay", Options: Options{"delay": "20ms"}, When: at(time.Second), For: 5 * time.Second},
+				{Kind: "delay", Options: Options{"d": "20ms"}, When: at(time.Second), For: 5 * time.Second},
 				{Kind: "stop", When: every(5*time.Second, 3*time.Second, 13*time.Second), For: 3 * time.Second},
 			}, allLanded("delay", 1), allLanded("stop", 1)),
 	}
@@ -149,8 +149,9 @@ func mixtures() []Scenario {
 	combined := []Planned{
 		{Kind: "kill", When: every(3*time.Second, time.Second, 13*time.Second)},
 		{Kind: "stop", When: at(2 * time.Second), For: 2 * time.Second},
-		{Kind: "delay", Options: Options{"delay": "10ms"}, When: at(6 * time.Second), For: 3 * time.Second},
+		{Kind: "delay", Options: Options{"d": "10ms"}, When: at(6 * time.Second), For: 3 * time.Second},
 		{Kind: "start-exit", Options: Options{"n": "1"}, When: at(9 * time.Second), Who: Who{Aim: AtStarts}},
+		{Kind: "kill", When: at(9100 * time.Millisecond)},
 	}
 	everything := slices.Clone(combined)
 	for i, kind := range []string{
