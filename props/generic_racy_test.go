@@ -55,7 +55,7 @@ func TestRacyPool(t *testing.T) {
 // nobody looks at again, waits for a release (I5) and for a close (I13) alike. So do
 // "looks twice", whose caller may queue after the close has refused all who waited, and
 // "hands over", whose caller has been taken out of the queue without an answer. "Creates for
-// good" keeps what it made whatever came meanwhile, be it a close or a reset.
+// good" looks neither for a close nor for a reset.
 func racyRules() map[racy.Fault][]string {
 	return map[racy.Fault][]string{
 		racy.FailsQuietly: {"I5"}, racy.CreatesForGood: {"I13", "reset"}, racy.KeepsOld: {"reset"}, racy.DiscardsQuietly: {"I5"},
