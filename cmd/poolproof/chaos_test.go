@@ -64,7 +64,7 @@ func TestTerminalShowsChaos(t *testing.T) {
 		t.Skip("script(1) is missing")
 	}
 	command, temp := poolproof(t)
-	line := shellWords([]string{command.Path, "chaos", "--layer", "memory", "--scenario", "worker-crash", "--scale", "0.3", "--seed", "4"})
+	line := shellWords([]string{command.Path, "chaos", "--layer", "memory", "--scenario", "worker-crash", "--scale", "0.15", "--seed", "4"})
 	cmd := exec.Command(script, "-qec", "stty rows 5 cols 120; "+line, "/dev/null")
 	cmd.Env = command.Env
 	out, err := cmd.Output()
@@ -110,5 +110,32 @@ func TestChaosRowCountsWhatDidNotLand(t *testing.T) {
 	}, false)
 	if row.Planned != 3 || row.Landed != 1 || row.Verdict != verdictFailed || row.First != nil || row.Detect == nil || *row.Detect != 0.5 {
 		t.Errorf("got %+v; want 1 of 3 landed, failed, no first success, detected after half a second", row)
+	}
+}
+
+// A scenario that workers cannot go through is told so beforehand, and why.
+func TestScenariosSayWhatTheyNeed(t *testing.T) {
+	own := &chaosWorkers{name: layerCommand, layer: faults.Process, methods: []string{"generate"}}
+	demo := &chaosWorkers{name: layerPython, layer: faults.Process}
+	wire := &chaosWorkers{name: layerWire, layer: faults.Wire}
+	for _, test := range []struct {
+		workers *chaosWorkers
+		kind    string
+		want    string // part of the reason
+	}{
+		{own, "kill", ""},
+		{demo, "kill", ""},
+		{wire, "kill", "layer wire"},
+		{wire, "burst", ""},
+		{demo, "no-such", "no injector"},
+	} {
+		if got := test.workers.unfit(test.kind); (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
+			t.Errorf("%s on %s: got %q, want %q", test.kind, test.workers.name, got, test.want)
+		}
+	}
+	for _, s := range faults.Scenarios() {
+		if c := scenarioCase(s); c.name != s.Name || c.about == "" {
+			t.Errorf("got %q, %q", c.name, c.about)
+		}
 	}
 }
