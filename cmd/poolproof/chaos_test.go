@@ -16,7 +16,7 @@ import (
 
 // An interrupt amid the harm ends all, and what there is so far is printed.
 func TestInterruptEndsChaos(t *testing.T) {
-	cmd, temp := poolproof(t, "chaos", "--json", "--layer", "go", "--scale", "20", "--scenario", "worker-crash,crash-60-percent", "--page", filepath.Join(t.TempDir(), "page.html"))
+	cmd, temp := poolproof(t, "chaos", "--json", "--layer", "go", "--scenario", "crash-storm,crash-at-500", "--page", filepath.Join(t.TempDir(), "page.html"))
 	var stdout bytes.Buffer
 	cmd.Stdout = &stdout
 	stderr, err := cmd.StderrPipe()
@@ -30,7 +30,7 @@ func TestInterruptEndsChaos(t *testing.T) {
 	defer kill.Stop()
 	told, last := false, ""
 	for lines := bufio.NewScanner(stderr); lines.Scan(); last = lines.Text() {
-		if !told && strings.HasPrefix(lines.Text(), "worker-crash: kill of worker") {
+		if !told && strings.HasPrefix(lines.Text(), "crash-storm: kill of worker") {
 			told = true
 			if err := cmd.Process.Signal(os.Interrupt); err != nil {
 				t.Error(err)
