@@ -168,10 +168,15 @@ func (r *Report) times(sys *System) {
 	}
 }
 
-// noticed returns when a fault was first noticed, or 0.
+// noticed returns when a fault was first noticed, or 0 if it was not: what happens once it
+// is healed, or once the pool is being closed, is no sign of it.
 func (r *Report) noticed(f *FaultReport, sys *System) (first time.Duration) {
+	over := r.closing
+	if f.Healed > 0 && !f.Ends {
+		over = f.Healed
+	}
 	note := func(at time.Duration) {
-		if at >= f.At && (first == 0 || at < first) {
+		if at >= f.At && at <= over && (first == 0 || at < first) {
 			first = at
 		}
 	}

@@ -51,6 +51,8 @@ type Report struct {
 	FirstSuccess time.Duration `json:"first_success"`
 	Recovered    time.Duration `json:"recovered"`
 
+	closing time.Duration // when the pool began to be closed
+
 	Calls   []Call             `json:"-"` // in order of their intended times
 	History *linearize.History `json:"-"`
 	Verdict linearize.Verdict  `json:"-"`

@@ -87,6 +87,7 @@ func Run(ctx context.Context, cfg RunConfig) (*Report, error) {
 	sys.burst = r.loader.burst
 	guard := r.watch()
 	r.execute(ctx)
+	r.report.closing = sys.now()
 	r.close(ctx)
 	guard()
 	for _, text := range left.behind(sys) {

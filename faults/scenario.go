@@ -32,9 +32,13 @@ const shortestPhase = 500 * time.Millisecond
 // closer before: a pool is to have time to recover from one.
 const closest = 400 * time.Millisecond
 
+// shortestLast bounds how short Scale makes faults that last, unless they were shorter
+// before: the pool is to have time to notice them.
+const shortestLast = 1500 * time.Millisecond
+
 // Scale returns the scenario with its times multiplied by f, which shortens it if f is less
-// than 1: the phases before and after to no less than half a second, and the times between
-// faults that repeat to no less than 400 ms. At times that are too short for its faults to
+// than 1: the phases before and after to no less than half a second, the times between
+// faults that repeat to no less than 400 ms, and those that a fault lasts to no less than 1.5 s. At times that are too short for its faults to
 // land a scenario fails. Scale panics if f is not more than 0.
 func (s Scenario) Scale(f float64) Scenario {
 	if !(f > 0) {
@@ -45,7 +49,7 @@ func (s Scenario) Scale(f float64) Scenario {
 	s.Plan.Faults = slices.Clone(s.Plan.Faults)
 	for i := range s.Plan.Faults {
 		p := &s.Plan.Faults[i]
-		p.When.From, p.When.To, p.For = scaled(p.When.From), scaled(p.When.To), scaled(p.For)
+		p.When.From, p.When.To, p.For = scaled(p.When.From), scaled(p.When.To), max(min(p.For, shortestLast), scaled(p.For))
 		if every := p.When.Every; every > 0 {
 			p.When.Every = max(min(every, closest), scaled(every))
 		}

@@ -20,7 +20,7 @@ func TestScenarios(t *testing.T) {
 			t.Errorf("%s does %q, has %d criteria and %d faults", s.Name, s.Does, len(s.Criteria), len(s.Plan.Faults))
 		}
 		small := s.Scale(0.1)
-		if small.Plan.Span() > s.Plan.Span()/9 || small.Before != shortestPhase {
+		if small.Plan.Span() > s.Plan.Span()/9+shortestLast || small.Before != shortestPhase {
 			t.Errorf("%s at a tenth of its times: harm of %v, %v before; it had %v", s.Name, small.Plan.Span(), small.Before, s.Plan.Span())
 		}
 		cfg := small.Config(7, Process, goWorkers(t, "demo"))

@@ -40,6 +40,12 @@ func scenario(name, does string, affinity pool.Affinity, load Load, plan []Plann
 // The loads of the scenarios.
 func usual() Load { return Load{Rate: 200, Sessions: 10, SessionShare: 0.3} }
 
+// impatient is a load for workers that do not answer: its calls give up before the harm is over.
+func impatient(l Load) Load {
+	l.Timeout = time.Second
+	return l
+}
+
 func fast() Load { return Load{Rate: 500, Sessions: 10, SessionShare: 0.2} }
 
 func sessionHeavy() Load                   { return Load{Rate: 400, Sessions: 50, SessionShare: 0.9} }
@@ -104,20 +110,20 @@ func hindrances() []Scenario {
 	to, from := Options{"direction": "to"}, Options{"direction": "from"}
 	return []Scenario{
 		exhaust,
-		scenario("partition", "Cuts a worker off from its host, first one way, then the other, then both.", pool.Sticky, usual(),
+		scenario("partition", "Cuts a worker off from its host, first one way, then the other, then both.", pool.Sticky, impatient(usual()),
 			[]Planned{
 				{Kind: "partition", Options: to, When: at(time.Second), For: 3 * time.Second},
 				{Kind: "partition", Options: from, When: at(6 * time.Second), For: 3 * time.Second},
 				{Kind: "partition", Options: Options{"direction": "both"}, When: at(11 * time.Second), For: 3 * time.Second},
 			}, allLanded("partition", 1), noticed("partition")),
-		scenario("partition-sustained", "Cuts workers off one after the other, each for long.", pool.Sticky, fast(),
+		scenario("partition-sustained", "Cuts workers off one after the other, each for long.", pool.Sticky, impatient(fast()),
 			[]Planned{{Kind: "partition", Options: Options{"direction": "both"}, When: every(4*time.Second, time.Second, 17*time.Second), For: 8 * time.Second}},
 			allLanded("partition", 1), noticed("partition")),
-		scenario("slow-and-stuck", "Delays the answers of one worker and stops another one.", pool.Sticky, usual(),
+		scenario("slow-and-stuck", "Delays the answers of one worker and stops another one.", pool.Sticky, impatient(usual()),
 			[]Planned{
 				{Kind: "delay", Options: Options{"d": "20ms"}, When: at(time.Second), For: 5 * time.Second},
 				{Kind: "stop", When: every(5*time.Second, 3*time.Second, 13*time.Second), For: 3 * time.Second},
-			}, allLanded("delay", 1), allLanded("stop", 1)),
+			}, allLanded("delay", 1), allLanded("stop", 1), noticed("stop")),
 	}
 }
 
@@ -153,10 +159,12 @@ func mixtures() []Scenario {
 		{Kind: "start-exit", Options: Options{"n": "1"}, When: at(9 * time.Second), Who: Who{Aim: AtStarts}},
 		{Kind: "kill", When: at(9100 * time.Millisecond)},
 	}
+	// Disk comes first and descriptors last: a worker without descriptors cannot open the file
+	// that is not to be written.
 	everything := slices.Clone(combined)
 	for i, kind := range []string{
-		"segv", "exit-mid-frame", "flip", "truncate", "oversize", "garbage", "duplicate", "late", "wrong-id", "noise",
-		"partition", "stall", "cpu", "hog", "descriptors", "disk",
+		"disk", "segv", "exit-mid-frame", "flip", "truncate", "oversize", "garbage", "duplicate", "late", "wrong-id", "noise",
+		"partition", "stall", "cpu", "hog", "descriptors",
 	} {
 		everything = append(everything, Planned{Kind: kind, When: at(time.Duration(i+1) * time.Second), For: 2 * time.Second})
 	}
