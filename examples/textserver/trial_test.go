@@ -199,7 +199,10 @@ func (tr *trial) recover(patience time.Duration) error {
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		stat := tr.s.stats().Pool
 		running := workerPIDs()
-		if stat.Idle == tr.workers && stat.Live() == tr.workers && !stat.BackingOff && len(running) == tr.workers {
+		later := tr.s.stats().Pool
+		later.Seq = stat.Seq // each snapshot has a number of its own
+		// The two fit together only if nothing has changed meanwhile.
+		if later == stat && stat.Idle == tr.workers && stat.Live() == tr.workers && !stat.BackingOff && len(running) == tr.workers {
 			return nil
 		}
 		if time.Now().After(deadline) {
