@@ -1,6 +1,7 @@
 package linearize
 
 import (
+	"encoding/hex"
 	"fmt"
 	"time"
 )
@@ -59,6 +60,19 @@ func textField[T any](of func(*T) *string) setter[T] {
 	}
 }
 
+// hexField is for a text that is not UTF-8, which no string of JSON can be.
+func hexField[T any](of func(*T) *string) setter[T] {
+	return func(to *T, v *value, names *interner) error {
+		b, err := v.bytes()
+		if err != nil {
+			return err
+		}
+		text, err := hex.DecodeString(string(b))
+		*of(to) = names.string(text)
+		return err
+	}
+}
+
 func nameField[T any, E ~uint8](names []string, of func(*T) *E) setter[T] {
 	return func(to *T, v *value, _ *interner) error {
 		i, err := v.oneOf(names)
@@ -98,29 +112,31 @@ func newFields() *fields {
 			"ends":        boolField(func(h *Head) *bool { return &h.Config.Ends }),
 		},
 		op: map[string]setter[Op]{
-			"client":  intField(func(o *Op) *int { return &o.Client }),
-			"do":      nameField(kindNames[:], func(o *Op) *Kind { return &o.Kind }),
-			"outcome": nameField(outcomeNames[:], func(o *Op) *Outcome { return &o.Outcome }),
-			"session": textField(func(o *Op) *string { return &o.Session }),
-			"call":    timeField(func(o *Op) *time.Duration { return &o.Call }),
-			"return":  timeField(func(o *Op) *time.Duration { return &o.Return }),
-			"parked":  timeField(func(o *Op) *time.Duration { return &o.Parked }),
-			"worker":  uintField(func(o *Op) *uint64 { return &o.Worker }),
-			"token":   uintField(func(o *Op) *uint64 { return &o.Token }),
-			"fresh":   boolField(func(o *Op) *bool { return &o.Fresh }),
-			"ended":   boolField(func(o *Op) *bool { return &o.Ended }),
-			"seq":     uintField(func(o *Op) *uint64 { return &o.Seq }),
-			"lease":   intField(func(o *Op) *int { return &o.Lease }),
-			"max":     intField(func(o *Op) *int { return &o.Max }),
+			"client":      intField(func(o *Op) *int { return &o.Client }),
+			"do":          nameField(kindNames[:], func(o *Op) *Kind { return &o.Kind }),
+			"outcome":     nameField(outcomeNames[:], func(o *Op) *Outcome { return &o.Outcome }),
+			"session":     textField(func(o *Op) *string { return &o.Session }),
+			"session_hex": hexField(func(o *Op) *string { return &o.Session }),
+			"call":        timeField(func(o *Op) *time.Duration { return &o.Call }),
+			"return":      timeField(func(o *Op) *time.Duration { return &o.Return }),
+			"parked":      timeField(func(o *Op) *time.Duration { return &o.Parked }),
+			"worker":      uintField(func(o *Op) *uint64 { return &o.Worker }),
+			"token":       uintField(func(o *Op) *uint64 { return &o.Token }),
+			"fresh":       boolField(func(o *Op) *bool { return &o.Fresh }),
+			"ended":       boolField(func(o *Op) *bool { return &o.Ended }),
+			"seq":         uintField(func(o *Op) *uint64 { return &o.Seq }),
+			"lease":       intField(func(o *Op) *int { return &o.Lease }),
+			"max":         intField(func(o *Op) *int { return &o.Max }),
 		},
 		change: map[string]setter[Change]{
-			"at":      timeField(func(c *Change) *time.Duration { return &c.At }),
-			"kind":    nameField(changeNames[:], func(c *Change) *ChangeKind { return &c.Kind }),
-			"outcome": nameField(outcomeNames[:], func(c *Change) *Outcome { return &c.Outcome }),
-			"fresh":   boolField(func(c *Change) *bool { return &c.Fresh }),
-			"worker":  uintField(func(c *Change) *uint64 { return &c.Worker }),
-			"token":   uintField(func(c *Change) *uint64 { return &c.Token }),
-			"session": textField(func(c *Change) *string { return &c.Session }),
+			"at":          timeField(func(c *Change) *time.Duration { return &c.At }),
+			"kind":        nameField(changeNames[:], func(c *Change) *ChangeKind { return &c.Kind }),
+			"outcome":     nameField(outcomeNames[:], func(c *Change) *Outcome { return &c.Outcome }),
+			"fresh":       boolField(func(c *Change) *bool { return &c.Fresh }),
+			"worker":      uintField(func(c *Change) *uint64 { return &c.Worker }),
+			"token":       uintField(func(c *Change) *uint64 { return &c.Token }),
+			"session":     textField(func(c *Change) *string { return &c.Session }),
+			"session_hex": hexField(func(c *Change) *string { return &c.Session }),
 		},
 		fault: map[string]setter[Fault]{
 			"from":   timeField(func(f *Fault) *time.Duration { return &f.From }),
@@ -182,7 +198,7 @@ func (l *line) op(o *Op) {
 	l.number("op", uint64(o.ID))
 	l.number("client", uint64(o.Client))
 	l.text("do", o.Kind.String())
-	l.text("session", o.Session)
+	l.session(o.Session)
 	l.number("lease", uint64(o.Lease))
 	l.number("max", uint64(o.Max))
 	l.flag("ended", o.Ended)
@@ -204,7 +220,7 @@ func (l *line) change(c *Change) {
 	l.number("at", uint64(c.At))
 	l.text("kind", c.Kind.String())
 	l.number("worker", c.Worker)
-	l.text("session", c.Session)
+	l.session(c.Session)
 	l.number("token", c.Token)
 	l.flag("fresh", c.Fresh)
 	if c.Outcome != NoAnswer {

@@ -132,7 +132,8 @@ type Reader struct {
 	scan   *bufio.Scanner
 	fields *fields
 	names  interner
-	number int // of the current line
+	number int  // of the current line
+	cut    bool // the current line has no end of its own
 	n      counts
 	last   struct {
 		op     int
@@ -151,6 +152,11 @@ type Reader struct {
 func NewReader(r io.Reader) (*Reader, error) {
 	from := &Reader{scan: bufio.NewScanner(r), fields: newFields(), names: interner{map[string]string{}}}
 	from.scan.Buffer(make([]byte, 0, 4096), maxLine)
+	from.scan.Split(func(data []byte, atEOF bool) (int, []byte, error) {
+		n, text, err := bufio.ScanLines(data, atEOF)
+		from.cut = text != nil && data[n-1] != '\n'
+		return n, text, err
+	})
 	text, err := from.text()
 	if err != nil {
 		return nil, err
@@ -174,7 +180,11 @@ func NewReader(r io.Reader) (*Reader, error) {
 	return from, nil
 }
 
+// complain says which line is wrong. A last line that does not end is cut off.
 func (r *Reader) complain(err error) error {
+	if r.cut {
+		return fmt.Errorf("%w within line %d: %w", ErrTruncated, r.number, err)
+	}
 	return fmt.Errorf("linearize: line %d: %w", r.number, err)
 }
 
@@ -193,6 +203,21 @@ func (r *Reader) text() ([]byte, error) {
 	return nil, fmt.Errorf("%w before line %d", ErrTruncated, r.number)
 }
 
+// nothing reports what comes after the end of the history, or keeps it from being read: a
+// compressed file ends with a sum of what was in it.
+func (r *Reader) nothing() error {
+	r.number++
+	more := r.scan.Scan()
+	err := r.scan.Err()
+	switch r.cut = false; {
+	case more, errors.Is(err, bufio.ErrTooLong):
+		return r.complain(errors.New("want nothing after the end of the history"))
+	case err != nil:
+		return r.complain(err)
+	}
+	return nil
+}
+
 // Next returns the next line, which is valid until the call after. It returns io.EOF after
 // the end of the history, ErrTruncated if that is missing.
 func (r *Reader) Next() (Record, error) {
@@ -208,8 +233,8 @@ func (r *Reader) Next() (Record, error) {
 		return Record{}, r.complain(err)
 	}
 	if r.ended {
-		if r.number++; r.scan.Scan() {
-			return Record{}, r.complain(errors.New("want nothing after the end of the history"))
+		if err := r.nothing(); err != nil {
+			return Record{}, err
 		}
 		return Record{}, io.EOF
 	}

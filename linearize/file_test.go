@@ -2,9 +2,13 @@ package linearize
 
 import (
 	"bytes"
+	"compress/gzip"
 	"errors"
+	"io"
+	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +82,7 @@ func TestReaderSaysWhereAFileIsWrong(t *testing.T) {
 		{`"to":4`, `"to":2`, `line 7: field "to": 2 is before 3`},
 		{`"ops":3`, `"ops":4`, `line 8: the end says 4 ops, 2 changes, 1 faults; there are 3, 2, 1`},
 		{`"faults":1}` + "\n", `"faults":1}` + "\n{}\n", `line 9: want nothing after the end`},
+		{`"faults":1}` + "\n", `"faults":1}` + "\n" + strings.Repeat("x", 2*maxLine), `line 9: want nothing after the end`},
 		{`"text":"SIGKILL"`, `"text":"` + strings.Repeat("x", maxLine) + `"`, `line 7: longer than 65536 bytes`},
 	} {
 		bad := strings.Replace(good.String(), c.from, c.to, 1)
@@ -104,9 +109,50 @@ func TestReaderNoticesEveryTruncation(t *testing.T) {
 		}
 	}
 	for n := range good.Len() - 1 {
-		if _, err := Read(bytes.NewReader(good.Bytes()[:n])); err == nil {
-			t.Errorf("%d bytes of %d are read without an error", n, good.Len())
+		if _, err := Read(bytes.NewReader(good.Bytes()[:n])); !errors.Is(err, ErrTruncated) {
+			t.Errorf("%d bytes of %d: got error %v, want ErrTruncated", n, good.Len(), err)
 		}
+	}
+}
+
+// TestReaderNoticesADamagedSum: a compressed file that can be read to its last line may still
+// not be what was written.
+func TestReaderNoticesADamagedSum(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "h.jsonl.gz")
+	if err := WriteFile(name, sample()); err != nil {
+		t.Fatal(err)
+	}
+	good, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := slices.Clone(good)
+	damaged[len(damaged)-8] ^= 1
+	for _, c := range []struct {
+		content []byte
+		want    error
+	}{{damaged, gzip.ErrChecksum}, {good[:len(good)-3], io.ErrUnexpectedEOF}} {
+		if err := os.WriteFile(name, c.content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadFile(name); !errors.Is(err, c.want) {
+			t.Errorf("got error %v, want %v", err, c.want)
+		}
+	}
+}
+
+// TestFileKeepsSessionsApart: the name of a session may be any bytes.
+func TestFileKeepsSessionsApart(t *testing.T) {
+	t.Parallel()
+	want := sample()
+	want.Ops[0].Session, want.Changes[0].Session, want.Ops[2].Session = "\xff", "\xff", "\xfe"
+	var file bytes.Buffer
+	if err := Write(&file, want); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Read(&file); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v and error %v, want %+v", got, err, want)
 	}
 }
 

@@ -1,6 +1,7 @@
 package linearize
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -286,6 +287,15 @@ func (l *line) flag(name string, is bool) {
 		l.name(name)
 		l.b = append(l.b, "true"...)
 	}
+}
+
+// session writes the name of a session, which need not be UTF-8.
+func (l *line) session(s string) {
+	if utf8.ValidString(s) {
+		l.text("session", s)
+		return
+	}
+	l.text("session_hex", hex.EncodeToString([]byte(s)))
 }
 
 // appendString appends s as a JSON string.
