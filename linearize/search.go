@@ -218,7 +218,7 @@ func (x *index) relevant(points []point) []point {
 				p.do == doEndSession && !bound,
 				p.do == doCloseBegin && closed < p.lo && refused < p.lo:
 				continue
-			case p.do == doFree && p.hi == forever && refused < p.lo:
+			case p.do == doFree && p.hi == forever && p.seq == 0 && refused < p.lo:
 				p.hi = p.lo // the sooner the better
 			}
 		}
