@@ -26,7 +26,7 @@ func (w *witness) orderByChanges() (unlike *Verdict, ok bool) {
 			freed[w.h.Ops[w.lease[p.op]].Token] = int32(i)
 		case p.do == doResize && p.seq == 0:
 			return nil, false
-		case p.do == doResize, p.do == doCloseBegin && p.seq != 0:
+		case p.do == doResize, (p.do == doCloseBegin || p.do == doEndSession) && p.seq != 0:
 			numbered[p.seq] = int32(i)
 		}
 	}
@@ -50,7 +50,13 @@ func (w *witness) orderByChanges() (unlike *Verdict, ok bool) {
 			delete(freed, out[c.Worker])
 			delete(out, c.Worker)
 		case Resized, ClosingBegun:
-			at, known = numbered[c.Seq]
+			if at, known = w.numberedBy(c, numbered); known {
+				delete(numbered, c.Seq)
+			}
+		case SessionEnded: // more than one call may have asked for it
+			if _, named := w.numberedBy(c, numbered); named {
+				delete(numbered, c.Seq)
+			}
 		}
 		if !known {
 			w.loose.bound(&s, c)
@@ -63,7 +69,23 @@ func (w *witness) orderByChanges() (unlike *Verdict, ok bool) {
 		}
 		w.steps = append(w.steps, s)
 	}
-	return w.unreported(granted, freed), true
+	return w.unreported(granted, freed, numbered), true
+}
+
+// numberedBy returns the point that says that it made the change.
+func (w *witness) numberedBy(c *Change, numbered map[uint64]int32) (int32, bool) {
+	i, known := numbered[c.Seq]
+	if !known {
+		return none, false
+	}
+	p := &w.points[i]
+	switch c.Kind {
+	case Resized:
+		return i, p.do == doResize
+	case ClosingBegun:
+		return i, p.do == doCloseBegin
+	}
+	return i, p.do == doEndSession && p.s == w.sessionOf(c.Session)
 }
 
 // compare holds what the pool reported beside what the caller saw.
@@ -85,11 +107,13 @@ func (w *witness) compare(p *point, c *Change) *Verdict {
 }
 
 // unreported finds a call with an effect that the pool did not report.
-func (w *witness) unreported(granted, freed map[uint64]int32) *Verdict {
+func (w *witness) unreported(granted, freed, numbered map[uint64]int32) *Verdict {
 	first := none
-	for _, i := range granted {
-		if first == none || i < first {
-			first = i
+	for _, of := range []map[uint64]int32{granted, numbered} {
+		for _, i := range of {
+			if first == none || i < first {
+				first = i
+			}
 		}
 	}
 	for _, i := range freed {
