@@ -216,7 +216,7 @@ func (x *index) affine(st *state, p *point) breach {
 		return breach{}
 	}
 	own := s.worker - 1
-	gone := s.lost || st.workers[own].dead || x.ends(own, o.Return)
+	gone := s.lost || x.gone(st, own, o)
 	expired := (gone || !x.inUse(st, p.s)) && x.mayHaveExpired(s, o)
 	switch {
 	case own == p.w && s.lost && !expired:
@@ -233,6 +233,15 @@ func (x *index) affine(st *state, p *point) breach {
 		return broken(whyNotFresh, s.by-1)
 	}
 	return breach{}
+}
+
+// gone reports whether a worker may have come to its end when o took effect. That somebody
+// else was told so is no reason by itself: his call may have returned later than o.
+func (x *index) gone(st *state, w int32, o *Op) bool {
+	if x.exact {
+		return st.workers[w].dead
+	}
+	return x.ends(w, o.Return)
 }
 
 // inUse reports whether a session has a lease of the worker to which it is bound.
@@ -405,12 +414,13 @@ func (x *index) refusedLost(st *state, p *point) breach {
 		return broken(whyNotStrict, none)
 	}
 	s := &st.sessions[p.s]
+	o := &x.h.Ops[p.op]
 	switch {
-	case s.unsure || s.lost, s.worker == 0 && x.gaveUp[p.s] <= x.h.Ops[p.op].Return:
+	case s.unsure, s.lost && (x.exact || s.worker == 0), s.worker == 0 && x.gaveUp[p.s] <= o.Return:
 		return breach{} // one that gave up may have had a worker for a moment, which is gone
 	case s.worker == 0:
 		return broken(whyNotLost, none)
-	case !st.workers[s.worker-1].dead && !x.ends(s.worker-1, x.h.Ops[p.op].Return):
+	case !x.gone(st, s.worker-1, o):
 		return broken(whyNotLost, s.by-1)
 	}
 	return breach{}
