@@ -2,6 +2,7 @@ package linearize
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -89,10 +90,15 @@ func drawHistory(seed uint64) (h *History, what string) {
 // agreement counts how drawn histories were judged.
 type agreement struct{ ok, illegal, unfinished, stricter, unfit int }
 
-// hold judges the history of a seed both ways and reports a disagreement. Where the pool
-// reports its changes the judges know more than porcupine does, and may be stricter.
-func (a *agreement) hold(seed uint64) error {
+// hold judges the history of a seed, perhaps on a coarse clock, both ways and reports a
+// disagreement. Where the pool reports its changes the judges know more than porcupine does,
+// and may be stricter.
+func (a *agreement) hold(seed uint64, coarse bool) error {
 	h, what := drawHistory(seed)
+	if coarse {
+		what += " coarse-clock"
+		coarsen(h, randOf(seed))
+	}
 	v := Judge(context.Background(), h, Budget{})
 	if v.Judge == "form" {
 		a.unfit++
@@ -126,14 +132,14 @@ func TestJudgesAgreeWithPorcupine(t *testing.T) {
 	var a agreement
 	if *deep > 0 {
 		for seed := range uint64(*deep) {
-			if err := a.hold(seed); err != nil {
+			if err := errors.Join(a.hold(seed, false), a.hold(seed, true)); err != nil {
 				t.Error(err)
 			}
 		}
 	} else {
 		rapid.Check(t, func(t *rapid.T) {
 			for range 5 { // a check of rapid's is a few histories
-				if err := a.hold(rapid.Uint64().Draw(t, "seed")); err != nil {
+				if err := a.hold(rapid.Uint64().Draw(t, "seed"), rapid.Bool().Draw(t, "coarse")); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -158,7 +164,7 @@ func TestJudgesAgreeOnRareHistories(t *testing.T) {
 		38730, 43424, 52634, 81494, 49358, // ends, closing
 		41251, 47997, 53419, // a lease, the order
 	} {
-		if err := a.hold(seed); err != nil {
+		if err := a.hold(seed, false); err != nil {
 			t.Error(err)
 		}
 	}

@@ -6,6 +6,12 @@ import "fmt"
 // and not the pool's, or nil.
 func checkForm(h *History) error { return new(form).check(h) }
 
+// latest is the last time that a history may have: some 70 years, of which a few may be added
+// up. What comes later has no end.
+const latest = forever / 4
+
+var errTooLate = fmt.Errorf("a time beyond %v", latest)
+
 // form is what a check of the form remembers.
 type form struct {
 	busy  map[int]int // the last op of each client
@@ -17,6 +23,8 @@ func (f *form) check(h *History) error {
 	switch {
 	case c.Capacity < 0 || c.MaxWaiters < 0 || c.SessionTTL < 0 || c.Slack < 0:
 		return fmt.Errorf("the configuration has a negative number")
+	case max(c.SessionTTL, c.Slack) > latest:
+		return errTooLate
 	case c.Affinity > Prefer:
 		return fmt.Errorf("affinity %d is unknown", c.Affinity)
 	}
@@ -55,8 +63,17 @@ func (f *form) check(h *History) error {
 		}
 		ended[o.Lease] = i
 	}
+	for i := range h.Faults {
+		if f := &h.Faults[i]; max(f.From, f.To) > latest {
+			return fmt.Errorf("fault %s: %w", f.Kind, errTooLate)
+		}
+	}
 	for i := range h.Changes {
-		if c := &h.Changes[i]; c.Seq == 0 || i > 0 && c.Seq < h.Changes[i-1].Seq {
+		c := &h.Changes[i]
+		if c.At > latest {
+			return fmt.Errorf("change %d: %w", c.Seq, errTooLate)
+		}
+		if c.Seq == 0 || i > 0 && c.Seq < h.Changes[i-1].Seq {
 			return fmt.Errorf("change %d: not in order", c.Seq)
 		}
 	}
@@ -72,6 +89,8 @@ func (o *Op) check() error {
 		return fmt.Errorf("no such outcome")
 	case o.Call < 0 || o.Outcome != NoAnswer && o.Return < o.Call:
 		return fmt.Errorf("returned before it was called")
+	case max(o.Call, o.Return, o.Parked) > latest:
+		return errTooLate
 	case o.Outcome == Granted && (!o.Acquires() || o.Worker == 0):
 		return fmt.Errorf("granted, but not a worker to an acquire")
 	case o.Outcome == Done && o.Acquires():

@@ -3,6 +3,7 @@ package linearize
 import (
 	"math/rand/v2"
 	"slices"
+	"time"
 )
 
 // simFaults are all the ways in which a simulated pool can be broken.
@@ -111,6 +112,23 @@ var mutations = []struct {
 		o.Outcome, o.Return, o.Seq = NoAnswer, 0, 0
 		return true
 	}},
+}
+
+// coarsen makes the clock of a history so coarse that much of what happens is at once.
+func coarsen(h *History, rng *rand.Rand) {
+	tick := time.Duration(8) << rng.IntN(6)
+	coarse := func(at *time.Duration) { *at = (*at + tick - 1) / tick } // what was not 0 is not
+	for i := range h.Ops {
+		o := &h.Ops[i]
+		coarse(&o.Call)
+		coarse(&o.Return)
+		coarse(&o.Parked)
+	}
+	for i := range h.Changes {
+		coarse(&h.Changes[i].At)
+	}
+	coarse(&h.Head.Config.SessionTTL)
+	h.Head.Config.Slack++
 }
 
 func randOf(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 11)) }

@@ -44,7 +44,9 @@ func (x *index) byWorker() *Verdict {
 	}
 	var first *Verdict
 	for _, of := range holds {
-		slices.SortFunc(of, func(a, b hold) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to)) })
+		slices.SortFunc(of, func(a, b hold) int {
+			return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to), cmp.Compare(x.endOf(a), x.endOf(b)))
+		})
 		if v := x.exclusive(of); v != nil && (first == nil || v.Ops[len(v.Ops)-1] < first.Ops[len(first.Ops)-1]) {
 			first = v
 		}
@@ -55,6 +57,14 @@ func (x *index) byWorker() *Verdict {
 	return x.afterRetire()
 }
 
+// endOf returns what ended a lease: a Release, a Discard, or nothing, in this order.
+func (x *index) endOf(h hold) Kind {
+	if h.free == none {
+		return Discard + 1
+	}
+	return x.h.Ops[x.points[h.free].op].Kind
+}
+
 // exclusive judges the leases of one worker, in order of their grants' returns.
 func (x *index) exclusive(of []hold) *Verdict {
 	for i := 1; i < len(of); i++ {
@@ -63,12 +73,15 @@ func (x *index) exclusive(of []hold) *Verdict {
 		switch {
 		case of[i].from < before.to:
 			b = broken(whyHeld, x.points[before.grant].op)
-		case x.h.Ops[x.points[before.free].op].Kind == Discard:
+		case x.endOf(before) == Discard:
 			b = broken(whyDead, x.points[before.free].op)
 		}
 		if b.why != fine {
 			v := x.illegal("partition", nil, p, b)
 			return &v
+		}
+		if before.from == of[i].to {
+			continue // on a coarse clock both began and ended at once, in either order
 		}
 		freed := &x.points[before.free]
 		p.lo = max(p.lo, freed.lo)
@@ -209,7 +222,7 @@ func (x *index) byCapacity() *Verdict {
 		}
 	}
 	slices.SortStableFunc(turns, func(a, b turn) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.by, b.by)) })
-	out := map[int32]bool{}
+	out, brief := map[int32]bool{}, map[int32]bool{} // brief: it ended, by the clock, when it began
 	limit := x.cfg.Capacity
 	for _, t := range turns {
 		p := &x.points[t.p]
@@ -217,8 +230,15 @@ func (x *index) byCapacity() *Verdict {
 		case 0:
 			limit = max(limit, x.h.Ops[p.op].Max) // it may not have shrunk before
 		case -1:
-			delete(out, x.lease[p.op])
+			if lease := x.lease[p.op]; out[lease] {
+				delete(out, lease)
+			} else {
+				brief[lease] = true
+			}
 		default:
+			if brief[p.op] {
+				continue
+			}
 			if out[p.op] = true; len(out) > limit {
 				return x.crowded(p, out)
 			}

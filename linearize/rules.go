@@ -1,6 +1,9 @@
 package linearize
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // state is what the rules know of the pool between two points. In a search it is a value
 // that points to nothing shared; the witness changes one in place.
@@ -41,13 +44,16 @@ type sessionState struct {
 func (x *index) start() *state {
 	st := &state{
 		workers: make([]workerState, len(x.workers)), sessions: make([]sessionState, len(x.sessions)),
-		capacity: int32(x.cfg.Capacity),
+		capacity: capacityOf(x.cfg.Capacity),
 	}
 	if len(x.parked) > 0 {
 		st.settled = make([]bool, len(x.parked))
 	}
 	return st
 }
+
+// capacityOf returns a capacity, or as much as counts.
+func capacityOf(n int) int32 { return int32(min(n, math.MaxInt32)) }
 
 // settle notes that a waiter has its outcome.
 func (x *index) settle(st *state, op int32) {
@@ -123,7 +129,7 @@ func (x *index) apply(st *state, p *point) breach {
 	case doEndSession:
 		st.sessions[p.s] = sessionState{epoch: st.sessions[p.s].epoch + 1}
 	case doResize:
-		st.capacity = int32(x.h.Ops[p.op].Max)
+		st.capacity = capacityOf(x.h.Ops[p.op].Max)
 	case doRetire:
 		if p.w != none {
 			st.end(p.w, p.op)
