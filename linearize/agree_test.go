@@ -34,6 +34,9 @@ func plain(h *History, steps int) Result {
 	return Illegal
 }
 
+// tokens reports whether the verdict is about tokens, of which porcupine is not told.
+func (v *Verdict) tokens() bool { return v.why == whyToken || v.why == whyTokenOrder }
+
 // drawConfig returns a pool and its use, all of it from the seed.
 func drawConfig(seed uint64, ops int) simConfig {
 	rng := rand.New(rand.NewPCG(seed, 3))
@@ -91,8 +94,8 @@ func drawHistory(seed uint64) (h *History, what string) {
 type agreement struct{ ok, illegal, unfinished, stricter, unfit int }
 
 // hold judges the history of a seed, perhaps on a coarse clock, both ways and reports a
-// disagreement. Where the pool reports its changes the judges know more than porcupine does,
-// and may be stricter.
+// disagreement. Of tokens, and of what the pool reports, the judges know more than porcupine
+// does, and may be stricter.
 func (a *agreement) hold(seed uint64, coarse bool) error {
 	h, what := drawHistory(seed)
 	if coarse {
@@ -108,7 +111,7 @@ func (a *agreement) hold(seed uint64, coarse bool) error {
 	switch {
 	case p == Unknown:
 		a.unfinished++
-	case p == Ok && v.Result == Illegal && len(h.Changes) > 0:
+	case p == Ok && v.Result == Illegal && (len(h.Changes) > 0 || v.tokens()):
 		a.stricter++
 	case p != v.Result:
 		return fmt.Errorf("seed %d (%s): porcupine says %s, the judges say %s\n%+v", seed, what, p, &v, h.Head.Config)

@@ -33,6 +33,8 @@ var reasons = [...]struct{ rule, text string }{
 	whyUnlike:     {"I15", "what the pool reported differs from what its caller saw"},
 	whyLeaked:     {"I6", "a lease was granted that no caller got, and never given back"},
 	whyUnasked:    {"I15", "the pool reported what no call had asked for"},
+	whyToken:      {"I1", "granted with a token that is not higher than that of a lease granted before"},
+	whyTokenOrder: {"I15", "the numbers of two changes and the tokens that they gave are in different orders"},
 	whyUntold:     {"I9", "a session was ended for no reason"},
 }
 

@@ -36,6 +36,7 @@ type index struct {
 	place    map[int32]int32 // of those among parked
 
 	calls, returns []time.Duration // memory of findCrowds
+	grants         []int32         // memory of byToken
 }
 
 // action is what a point does to the pool.
@@ -85,7 +86,7 @@ func (x *index) prepare(h *History) {
 	*x = index{
 		h: h, cfg: &h.Head.Config, worker: x.worker, session: x.session, place: x.place,
 		workers: x.workers[:0], sessions: x.sessions[:0], mayEnd: x.mayEnd[:0], gaveUp: x.gaveUp[:0], parked: x.parked[:0],
-		calls: x.calls[:0], returns: x.returns[:0],
+		calls: x.calls[:0], returns: x.returns[:0], grants: x.grants[:0],
 		lease: slices.Grow(x.lease[:0], len(h.Ops)), points: slices.Grow(x.points[:0], len(h.Ops)+1),
 	}
 	for i := range h.Ops {

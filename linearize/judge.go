@@ -43,6 +43,9 @@ func (s *Series) judge(ctx context.Context, h *History, budget Budget) Verdict {
 	x.prepare(h)
 	witnessed, ok := s.byWitness()
 	if ok && witnessed.Result == Ok {
+		if v := x.byToken(); v != nil {
+			return *v
+		}
 		return witnessed
 	}
 	for _, partition := range []func() *Verdict{x.byWorker, x.bySession, x.byPool} {
@@ -52,6 +55,9 @@ func (s *Series) judge(ctx context.Context, h *History, budget Budget) Verdict {
 	}
 	if ok {
 		return witnessed
+	}
+	if v := x.byToken(); v != nil {
+		return *v
 	}
 	return x.bySearch(ctx, budget, x.points)
 }

@@ -103,6 +103,8 @@ const (
 	whyLeaked
 	whyUntold
 	whyUnasked
+	whyToken
+	whyTokenOrder
 )
 
 func broken(w why, other int32) breach { return breach{w, other} }

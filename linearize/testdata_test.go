@@ -70,7 +70,7 @@ func TestBadHistories(t *testing.T) {
 		if again.Result != Illegal || again.Rule != rule || len(small.Ops) > len(h.Ops) {
 			t.Errorf("%s: cut to %d of %d ops: %s", name, len(small.Ops), len(h.Ops), &again)
 		}
-		if p := plain(h, 20_000); p == Ok && len(h.Changes) == 0 {
+		if p := plain(h, 20_000); p == Ok && len(h.Changes) == 0 && !v.tokens() {
 			t.Errorf("%s: porcupine says %s", name, p)
 		}
 	}
