@@ -55,7 +55,7 @@ func peak(f func()) uint64 {
 }
 
 // cpu returns the processor time that the process has used.
-func cpu(t *testing.T) time.Duration {
+func cpu(t testing.TB) time.Duration {
 	t.Helper()
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
