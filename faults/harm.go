@@ -55,35 +55,68 @@ func (r *run) strike(ctx context.Context, f *Planned, random *rand.Rand, over <-
 	landings.Wait()
 }
 
-// hit injects a fault into one victim, and returns when it has landed or is late. The victim
-// counts as harmed from now on until it is healed.
+// hit injects a fault into one victim, and returns when it has landed or is late. If
+// something else ends the victim before it lands, it hits another one: a plan says how often
+// a fault is to land.
 func (r *run) hit(ctx context.Context, f *Planned, v *Victim, over <-chan struct{}) {
 	fault := &FaultReport{Kind: f.Kind, Options: f.Options.String(), Worker: v.Worker, At: r.sys.now()}
 	r.note(fault)
-	open := r.sys.front.Fault(f.Kind, v.Worker)
-	r.sys.harm(v.Worker, 1)
-	injury, err := r.cfg.Kit[f.Kind].Inject(ctx, v)
-	if err != nil {
-		r.amend(func() { fault.Error = fmt.Sprintf("it could not be injected: %v", err) })
-		r.sys.harm(v.Worker, -1)
-		return
-	}
 	land, cancel := context.WithTimeout(ctx, r.cfg.LandWithin)
 	defer cancel()
-	evidence, err := injury.Landed(land)
-	r.amend(func() {
-		fault.Ends, fault.Evidence = injury.Ends, evidence
-		if err != nil {
-			fault.Error = fmt.Sprintf("it did not land within %v: %v", r.cfg.LandWithin, err)
-			return
+	injury, err := r.attempt(ctx, land, v, fault)
+	for err != nil && v.Worker != 0 && r.sys.awaitGone(land, v.Worker) {
+		next, none := r.instead(land, f, v)
+		if none != nil {
+			break
 		}
-		fault.Landed = r.sys.now()
-	})
-	if err == nil {
-		open.Landed(injury.Ends, evidence)
-		r.say("%s of worker %d: %s", f.Kind, v.Worker, evidence)
+		v = next
+		r.amend(func() { fault.Worker, fault.At = v.Worker, r.sys.now() })
+		injury, err = r.attempt(ctx, land, v, fault)
+	}
+	if err != nil {
+		r.amend(func() { fault.Error = err.Error() })
+		return
 	}
 	r.lasting.Go(func() { r.last(ctx, f, v, injury, fault, over) })
+}
+
+// instead chooses another victim for a fault whose own has ended.
+func (r *run) instead(ctx context.Context, f *Planned, v *Victim) (*Victim, error) {
+	g := *f
+	if g.Who.Aim == AtShare || g.Who.Aim == AtAll {
+		g.Who = Who{}
+	}
+	victims, err := r.victims(ctx, &g, v.Rand)
+	if err != nil {
+		return nil, err
+	}
+	return victims[0], nil
+}
+
+// attempt injects a fault into one victim and waits until it has landed, or land ends. The
+// victim counts as harmed from now on: until it is healed, or, after an error, until attempt
+// returns.
+func (r *run) attempt(ctx, land context.Context, v *Victim, fault *FaultReport) (*Injury, error) {
+	open := r.sys.front.Fault(fault.Kind, v.Worker)
+	r.sys.harm(v.Worker, 1)
+	injury, err := r.cfg.Kit[fault.Kind].Inject(ctx, v)
+	if err != nil {
+		r.sys.harm(v.Worker, -1)
+		return nil, fmt.Errorf("it could not be injected: %w", err)
+	}
+	evidence, err := injury.Landed(land)
+	r.amend(func() { fault.Ends, fault.Evidence = injury.Ends, evidence })
+	if err != nil {
+		if injury.Heal != nil {
+			r.heal(injury, fault)
+		}
+		r.sys.harm(v.Worker, -1)
+		return nil, fmt.Errorf("it did not land within %v: %w", r.cfg.LandWithin, err)
+	}
+	r.amend(func() { fault.Landed = r.sys.now() })
+	open.Landed(injury.Ends, evidence)
+	r.say("%s of worker %d: %s", fault.Kind, v.Worker, evidence)
+	return injury, nil
 }
 
 // last waits as long as a fault is to last, and heals it.

@@ -207,6 +207,27 @@ func (s *System) changed() <-chan struct{} {
 	return s.moved
 }
 
+// goneWithin is how much later the pool may tell that a worker has ended than that shows.
+const goneWithin = time.Second
+
+// awaitGone waits for a while until a worker is known to have ended, and reports whether it
+// is. If ctx has ended it is not.
+func (s *System) awaitGone(ctx context.Context, id pool.WorkerID) bool {
+	ctx, cancel := context.WithTimeout(ctx, goneWithin)
+	defer cancel()
+	for ctx.Err() == nil {
+		changed := s.changed()
+		if s.worker(id) == nil {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+	return false
+}
+
 // holder returns the worker of a session, or of any session if id is empty.
 func (s *System) holder(id pool.SessionID, random *rand.Rand) (pool.WorkerID, error) {
 	s.mu.Lock()
