@@ -131,3 +131,38 @@ func drawnPlans(t *testing.T, layer Layer, v *Vocabulary) {
 
 func TestDrawnPlansInMemory(t *testing.T)  { drawnPlans(t, Memory, memoryVocabulary()) }
 func TestDrawnPlansOnTheWire(t *testing.T) { drawnPlans(t, Wire, wireVocabulary()) }
+
+// TestDrawnPlansFindABrokenPool: plans that are drawn find a pool that replaces no worker, and
+// one that goes on with lost sessions as if nothing were, and shrink to the fault that it takes.
+func TestDrawnPlansFindABrokenPool(t *testing.T) {
+	for name, c := range map[string]struct {
+		tampered func() tampered
+		finding  string
+	}{
+		"replaces no worker":   {func() tampered { return tampered{config: startsOnly(3)} }, "capacity did not come back"},
+		"rebinds lost session": {func() tampered { return tampered{acquired: rebind} }, "session s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fails := func(p Plan) bool {
+				cfg := drawnRun(Memory, pool.Strict, p)
+				cfg.System.Pool.Observer = nil
+				cfg.System.forge = c.tampered().forge
+				cfg.RecoverWithin = 2 * time.Second
+				return slices.ContainsFunc(grave(inBubble(t, cfg)), func(f string) bool { return strings.Contains(f, c.finding) })
+			}
+			plans := rapid.Custom(memoryVocabulary().Draw)
+			for seed := range 20 {
+				plan := plans.Example(seed)
+				if !fails(plan) {
+					continue
+				}
+				small, runs := Shrink(plan, 200, fails)
+				if len(small.Faults) != 1 || small.Faults[0].When.To != 0 {
+					t.Errorf("after %d runs the plan is\n%v\nwant one fault that happens once", runs, &small)
+				}
+				return
+			}
+			t.Error("20 plans have not found it")
+		})
+	}
+}
