@@ -49,7 +49,9 @@ type Report struct {
 	// the system, a landing or the end of a lasting fault, until capacity was back in full.
 	// Negative: never.
 	FirstSuccess time.Duration `json:"first_success"`
-	Recovered    time.Duration `json:"recovered"`
+	// Start is the longest time from the beginning of a start to its hello before the harm.
+	Start     time.Duration `json:"start"`
+	Recovered time.Duration `json:"recovered"`
 
 	closing time.Duration // when the pool began to be closed
 

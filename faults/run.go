@@ -154,6 +154,7 @@ func (r *run) execute(ctx context.Context) {
 		r.report.find("capacity was not there before any harm: %v", err)
 		return
 	}
+	r.report.Start = r.sys.startTime()
 	if !r.before(ctx) {
 		return
 	}

@@ -128,14 +128,15 @@ func some(result Result) Criterion {
 	}
 }
 
-// recoversWithin is the criterion that capacity is back so soon after each fault of a kind.
+// recoversWithin is the criterion that capacity is back so soon, and a worker's start, after
+// each fault of a kind.
 func recoversWithin(kind string, d time.Duration) Criterion {
 	return Criterion{
-		Says: fmt.Sprintf("capacity is back in full within %v of each %s", d, kind),
+		Says: fmt.Sprintf("capacity is back in full within %v, and the time that a worker takes to start, of each %s", d, kind),
 		Holds: func(r *Report) error {
 			for _, f := range r.Faults {
-				if f.Kind == kind && f.Landed > 0 && (f.Restored == 0 || f.Restored-f.Landed > d) {
-					return fmt.Errorf("after that at %v it was not: it was at %v", f.At, f.Restored)
+				if f.Kind == kind && f.Landed > 0 && (f.Restored == 0 || f.Restored-f.Landed > d+r.Start) {
+					return fmt.Errorf("after that at %v it was not: it was at %v, and a start takes %v", f.At, f.Restored, r.Start)
 				}
 			}
 			return nil

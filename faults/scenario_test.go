@@ -58,6 +58,9 @@ func TestCrashesOfProcesses(t *testing.T) {
 				t.Fatal(err)
 			}
 			expectPass(t, r)
+			if r.Start <= 0 {
+				t.Error("nobody has seen how long a start takes")
+			}
 			harm := r.Phase("harm")
 			t.Logf("%d landed, %d calls, harm: success %.3f of capacity %.3f, p50 %v, max %v, recovered after %v, used %+v, judged %s",
 				r.Landed(""), len(r.Calls), harm.Success(), harm.Capacity, harm.Latency.P50, harm.Latency.Max, r.Recovered.Round(time.Millisecond), r.Used, r.Judged)

@@ -64,6 +64,9 @@ type System struct {
 	turns int                              // guarded by mu: how many refusals because too many waited it told
 	pids  []int                            // guarded by mu: of all processes that said hello
 
+	begins  map[pool.WorkerID]time.Duration // guarded by mu: of starts under way
+	longest time.Duration                   // guarded by mu: from the beginning of a start to its hello
+
 	newcomers []*func(*Link) // guarded by mu: told of the links of the next starts
 }
 
@@ -114,9 +117,10 @@ func newSystem(layer Layer, cfg *pool.Config[Worker]) *System {
 	return &System{
 		layer: layer, size: cfg.MaxSize, affinity: cfg.Affinity, ttl: cfg.SessionTTL, begun: time.Now(), opened: func() {}, starts: newStarts(layer),
 		ready: make(map[pool.WorkerID]*member), moved: make(chan struct{}),
-		tasks: make(map[pool.WorkerID][]func(context.Context, Worker) error),
-		bound: make(map[pool.SessionID]pool.WorkerID),
-		ended: make(map[pool.WorkerID]time.Duration),
+		tasks:  make(map[pool.WorkerID][]func(context.Context, Worker) error),
+		bound:  make(map[pool.SessionID]pool.WorkerID),
+		ended:  make(map[pool.WorkerID]time.Duration),
+		begins: make(map[pool.WorkerID]time.Duration),
 	}
 }
 
@@ -133,6 +137,9 @@ func (s *System) expires() bool { return s.ttl > 0 && s.now() >= s.ttl }
 func (s *System) hello(w Worker) {
 	s.change(func() {
 		s.ready[w.ID()] = &member{worker: w}
+		if at, begun := s.begins[w.ID()]; begun {
+			s.longest = max(s.longest, s.now()-at)
+		}
 		if p, ok := w.(*process.Worker); ok && s.layer == Process {
 			s.pids = append(s.pids, p.PID())
 		}
@@ -156,12 +163,21 @@ func (s *System) observe(e pool.Event) {
 	s.starts.observe(e)
 	s.noteWorkers(e)
 	switch e.Kind {
+	case pool.WorkerStarting:
+		s.mu.Lock()
+		s.begins[e.Worker] = s.now()
+		s.mu.Unlock()
+	case pool.WorkerStarted:
+		s.mu.Lock()
+		delete(s.begins, e.Worker)
+		s.mu.Unlock()
 	case pool.WorkerStopping, pool.WorkerStopped:
 		s.gone(e.Worker)
 	case pool.WorkerStartFailed: // one may die between hello and the end of its start
 		s.change(func() {
 			delete(s.ready, e.Worker)
 			delete(s.tasks, e.Worker)
+			delete(s.begins, e.Worker)
 			s.fails = append(s.fails, s.now())
 		})
 	case pool.AcquireRefused:
@@ -205,6 +221,13 @@ func (s *System) changed() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.moved
+}
+
+// startTime returns the longest time so far from the beginning of a start to its hello.
+func (s *System) startTime() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.longest
 }
 
 // goneWithin is how much later the pool may tell that a worker has ended than that shows.
