@@ -232,6 +232,8 @@ var moments = map[string]moment{
 		waiter := h.park(h.t.Context(), "a")
 		damage()
 		h.EndSession("a")
+		leases[h.on["b"]].Release() // to the waiter: not to the worker of a, which would be told of its second end, too
+		delete(leases, h.on["b"])
 		h.releaseAll(leases)
 		h.lostOr("a", <-waiter)
 		h.EndSession("a")
