@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -49,13 +50,16 @@ func startsOnly(n int64) func(cfg *pool.Config[Worker]) {
 	}
 }
 
-// TestFindings: each thing that must not be is found, by the first words of the finding.
-func TestFindings(t *testing.T) {
+// wrongRun is a run in which something must not be, and the first words of the finding.
+type wrongRun struct {
+	name, want string
+	edit       func(cfg *RunConfig)
+}
+
+// wrongPools are runs in which a pool, a worker or a fault is wrong.
+func wrongPools() []wrongRun {
 	forge := func(cfg *RunConfig, m tampered) { cfg.System.forge = m.forge }
-	for _, c := range []struct {
-		name, want string
-		edit       func(cfg *RunConfig)
-	}{
+	return []wrongRun{
 		{"a pool never replaces", "capacity did not come back", func(cfg *RunConfig) {
 			forge(cfg, tampered{config: startsOnly(3)})
 		}},
@@ -111,6 +115,12 @@ func TestFindings(t *testing.T) {
 				return f.acquire(ctx, id)
 			}})
 		}},
+	}
+}
+
+// wrongRuns are runs that prove too little, or take too much.
+func wrongRuns() []wrongRun {
+	return []wrongRun{
 		{"too little traffic before", "before: 4 calls are too little traffic", func(cfg *RunConfig) { cfg.Before = 20 * time.Millisecond }},
 		{"too little traffic after", "after: 4 calls are too little traffic", func(cfg *RunConfig) { cfg.After = 20 * time.Millisecond }},
 		{"too little traffic amid the harm", "harm: 2 calls are too little traffic", func(cfg *RunConfig) {
@@ -129,7 +139,12 @@ func TestFindings(t *testing.T) {
 			cfg.Plan.Faults[0].Kind = "endless"
 		}},
 		{"it takes too much memory", "bytes of memory, want at most 1048576", func(cfg *RunConfig) { cfg.Limits.Memory = 1 << 20 }},
-	} {
+	}
+}
+
+// TestFindings: each thing that must not be is found, by the first words of the finding.
+func TestFindings(t *testing.T) {
+	for _, c := range slices.Concat(wrongPools(), wrongRuns()) {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := killing(t)
 			var leaked [][]byte

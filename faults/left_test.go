@@ -29,6 +29,36 @@ func done() (*Injury, error) {
 	return &Injury{Landed: func(context.Context) (string, error) { return "done", nil }}, nil
 }
 
+// breed starts one process more than there may be, until it is healed.
+func breed(context.Context, *Victim) (*Injury, error) {
+	c := exec.Command("sleep", "60")
+	if err := c.Start(); err != nil {
+		return nil, err
+	}
+	return &Injury{
+		Landed: func(ctx context.Context) (string, error) {
+			<-ctx.Done()
+			return "it was cut short", nil
+		},
+		Heal: func(context.Context) error {
+			_ = c.Process.Kill()
+			_ = c.Wait()
+			return nil
+		},
+	}, nil
+}
+
+// scribble writes a file that is larger than it may be.
+func scribble(_ context.Context, v *Victim) (*Injury, error) {
+	return &Injury{Landed: func(ctx context.Context) (string, error) {
+		if err := os.WriteFile(v.Options["file"], make([]byte, 2<<20), 0o600); err != nil {
+			return "", err
+		}
+		<-ctx.Done()
+		return "it was cut short", nil
+	}}, nil
+}
+
 // TestLeft: what is left of a run on processes is found, and so is a worker that lies.
 func TestLeft(t *testing.T) {
 	var undo func()
@@ -63,32 +93,8 @@ func TestLeft(t *testing.T) {
 			}
 			return done()
 		}, nil},
-		{"too many processes", "demo", "processes, want at most 2", func(context.Context, *Victim) (*Injury, error) {
-			c := exec.Command("sleep", "60")
-			if err := c.Start(); err != nil {
-				return nil, err
-			}
-			return &Injury{
-				Landed: func(ctx context.Context) (string, error) {
-					<-ctx.Done()
-					return "it was cut short", nil
-				},
-				Heal: func(context.Context) error {
-					_ = c.Process.Kill()
-					_ = c.Wait()
-					return nil
-				},
-			}, nil
-		}, func(cfg *RunConfig) { cfg.Limits.Processes = 2 }},
-		{"too much on disk", "demo", "were written to disk, want at most 1048576", func(_ context.Context, v *Victim) (*Injury, error) {
-			return &Injury{Landed: func(ctx context.Context) (string, error) {
-				if err := os.WriteFile(v.Options["file"], make([]byte, 2<<20), 0o600); err != nil {
-					return "", err
-				}
-				<-ctx.Done()
-				return "it was cut short", nil
-			}}, nil
-		}, func(cfg *RunConfig) {
+		{"too many processes", "demo", "processes, want at most 2", breed, func(cfg *RunConfig) { cfg.Limits.Processes = 2 }},
+		{"too much on disk", "demo", "were written to disk, want at most 1048576", scribble, func(cfg *RunConfig) {
 			cfg.Dir = t.TempDir()
 			cfg.Limits.Disk = 1 << 20
 			cfg.Plan.Faults[0].Options = Options{"file": cfg.Dir + "/large"}
